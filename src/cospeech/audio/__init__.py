@@ -1,0 +1,1 @@
+"""Speech to tensors: decoding, resampling, spectral and prosodic features, clocks."""

@@ -1,0 +1,1 @@
+"""Checkpoints: strict loading and saving, names to locations, downloads."""

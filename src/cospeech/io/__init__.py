@@ -1,0 +1,1 @@
+"""Motion files to plain tensors and back."""

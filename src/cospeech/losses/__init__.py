@@ -1,0 +1,1 @@
+"""Training losses, each usable alone."""

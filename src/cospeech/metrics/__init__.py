@@ -1,0 +1,1 @@
+"""Measures of generated motion: functions over features and clips; no network is loaded here."""

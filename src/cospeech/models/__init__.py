@@ -1,0 +1,1 @@
+"""Published networks, one per page, configuration on top."""

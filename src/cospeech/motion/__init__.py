@@ -1,0 +1,1 @@
+"""What a clip is: one immutable value that travels between everything else."""

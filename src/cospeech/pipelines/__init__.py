@@ -1,0 +1,1 @@
+"""Waveform or text in, Motion out; whole clips or streams."""

@@ -1,0 +1,1 @@
+"""Motion to feature vectors and back, one page per published layout."""

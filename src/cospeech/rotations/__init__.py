@@ -1,0 +1,1 @@
+"""Rotations: conversions, interpolation and distances on tensors with any leading axes."""

@@ -1,0 +1,1 @@
+"""Sampling loops over any denoiser callable."""

@@ -1,0 +1,1 @@
+"""Noise schedules and solver steps as tables and pure functions."""

@@ -1,0 +1,1 @@
+"""Something to look at: a self-contained HTML player."""
