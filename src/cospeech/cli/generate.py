@@ -1,0 +1,100 @@
+"""``cospeech generate``: speech files in, motion files out."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from cospeech.cli.report import complain
+from cospeech.errors import AudioError
+
+__all__ = ["add_parser", "run"]
+
+EPILOG = """\
+examples:
+  cospeech generate --sample                           a bundled sentence, to see that everything works
+  cospeech generate talk.wav                           writes out/talk.npz
+  cospeech generate *.mp3 --out motion --format npz,bvh,html
+  cospeech generate talk.wav --speaker 3 --seed 7      another body language, another take
+
+formats:
+  npz   SMPL-X parameters in the BEAT2 layout    bvh   skeleton animation for Blender, Maya, Unity
+  html  one page that plays the skeleton in step with the audio, in any browser, without a network
+"""
+
+FORMATS = ("npz", "bvh", "html")
+
+
+def formats(text: str) -> tuple[str, ...]:
+    """The formats of a comma-separated list, in its order, each once."""
+    chosen = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    unknown = [part for part in chosen if part not in FORMATS]
+    if unknown or not chosen:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of formats; choose from {','.join(FORMATS)}")
+    return chosen
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``generate`` to the command line."""
+    parser = commands.add_parser(
+        "generate",
+        help="speech files in, motion files out",
+        description="Generate motion for speech files of any length from 0.1 s.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("audio", nargs="*", type=Path, help="speech files: WAV, and with the extra `audio` also MP3, FLAC, OGG")
+    parser.add_argument("--sample", action="store_true", help="use the speech sample that comes with the package")
+    parser.add_argument("--out", type=Path, default=Path("out"), metavar="FOLDER", help="where results go (default: out)")
+    parser.add_argument("--format", type=formats, default=("npz",), metavar="LIST", help="npz, bvh, html (default: npz)")
+    parser.add_argument("--model", default="cospeech-tiny", help="bundled name, folder, or Hugging Face Hub id (default: %(default)s)")
+    parser.add_argument("--speaker", type=int, default=1, help="whose body language (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same motion (default: %(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: %(default)s)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar and no list of results")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Generate motion for every input; go on past those that cannot be used."""
+    if options.sample:
+        with as_file(files("cospeech") / "assets" / "speech.wav") as sample:
+            return generate([sample, *options.audio], options)
+    if not options.audio:
+        raise ValueError("no audio given; name speech files, or use --sample")
+    return generate(options.audio, options)
+
+
+def generate(sources: list[Path], options: argparse.Namespace) -> int:
+    """Write every format of every source; the exit code is that of the first failure."""
+    # Imported here so that --help and a wrong option answer at once.
+    from cospeech.pipelines import load_pipeline
+
+    twice = [stem for stem, count in Counter(source.stem for source in sources).items() if count > 1]
+    if twice:
+        raise ValueError(f"several inputs would be written as {twice[0]}.*; give each run its own --out")
+    pipeline = load_pipeline(options.model, device=options.device)
+    pipeline.check_speaker(options.speaker)
+    options.out.mkdir(parents=True, exist_ok=True)
+    code = 0
+    for source in sources:
+        try:
+            motion = pipeline(
+                source, speaker=options.speaker, seed=options.seed, progress=False if options.quiet else None
+            )
+        except AudioError as error:
+            code = code or complain(error, 1)
+            continue
+        for suffix in options.format:
+            target = options.out / f"{source.stem}.{suffix}"
+            if suffix == "html":
+                from cospeech.viz import save_html
+
+                save_html(motion, target, audio=source, title=source.stem)
+            else:
+                motion.save(target)
+            if not options.quiet:
+                print(target)
+    return code
