@@ -1,1 +1,30 @@
 """Speech to tensors: decoding, resampling, spectral and prosodic features, clocks."""
+
+from cospeech.audio.clocks import (
+    frames_to_samples,
+    frames_to_seconds,
+    samples_to_frames,
+    samples_to_frames_covering,
+    samples_to_seconds,
+    seconds_to_frames,
+    seconds_to_samples,
+)
+from cospeech.audio.resample import SincFilter, resample
+from cospeech.audio.waveform import AudioInfo, audio_info, check_speech, iter_audio, load_audio
+
+__all__ = [
+    "AudioInfo",
+    "SincFilter",
+    "audio_info",
+    "check_speech",
+    "frames_to_samples",
+    "frames_to_seconds",
+    "iter_audio",
+    "load_audio",
+    "resample",
+    "samples_to_frames",
+    "samples_to_frames_covering",
+    "samples_to_seconds",
+    "seconds_to_frames",
+    "seconds_to_samples",
+]
