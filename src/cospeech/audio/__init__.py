@@ -9,18 +9,27 @@ from cospeech.audio.clocks import (
     seconds_to_frames,
     seconds_to_samples,
 )
+from cospeech.audio.mel import hertz_to_mel, mel_filter_bank, mel_spectrogram, mel_to_hertz, power_to_decibel
+from cospeech.audio.prosody import ProsodyConfig, ProsodyFeatures
 from cospeech.audio.resample import SincFilter, resample
 from cospeech.audio.waveform import AudioInfo, audio_info, check_speech, iter_audio, load_audio
 
 __all__ = [
     "AudioInfo",
+    "ProsodyConfig",
+    "ProsodyFeatures",
     "SincFilter",
     "audio_info",
     "check_speech",
     "frames_to_samples",
     "frames_to_seconds",
+    "hertz_to_mel",
     "iter_audio",
     "load_audio",
+    "mel_filter_bank",
+    "mel_spectrogram",
+    "mel_to_hertz",
+    "power_to_decibel",
     "resample",
     "samples_to_frames",
     "samples_to_frames_covering",
