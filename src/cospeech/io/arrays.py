@@ -33,3 +33,14 @@ class MotionArrays(NamedTuple):
     skeleton: Skeleton
     gender: str = "neutral"
     model: str = "smplx2020"
+
+
+def check_finite(arrays: MotionArrays) -> None:
+    """Refuse to write what no reader of ours would take back.
+
+    Raises:
+        ValueError: If a tensor holds NaN or infinity.
+    """
+    for name, x in arrays._asdict().items():
+        if isinstance(x, Tensor) and not bool(x.isfinite().all()):
+            raise ValueError(f"`{name}` must be finite to be saved; it holds NaN or infinity.")

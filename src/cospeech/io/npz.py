@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from cospeech.errors import MotionFileError
-from cospeech.io.arrays import MotionArrays
+from cospeech.io.arrays import MotionArrays, check_finite
 from cospeech.io.atomic import atomic_path
 from cospeech.skeleton import SMPL22, SMPLX, Skeleton
 
@@ -75,7 +75,7 @@ def save_npz(path: str | os.PathLike[str], arrays: MotionArrays) -> None:
         arrays: What to write. The skeleton must have the joints of ``SMPLX`` or ``SMPL22``.
 
     Raises:
-        ValueError: If the skeleton is another one.
+        ValueError: If the skeleton is another one, or the motion is not finite.
         OSError: If the file cannot be written.
     """
     if arrays.skeleton.names not in (SMPLX.names, SMPL22.names):
@@ -83,6 +83,7 @@ def save_npz(path: str | os.PathLike[str], arrays: MotionArrays) -> None:
             "An .npz holds the 55 joints of SMPL-X or the 22 of its body; this skeleton has "
             f"{len(arrays.skeleton.names)} joints of its own. Save it as .bvh."
         )
+    check_finite(arrays)
     rate_hz = arrays.rate_hz
     whole = rate_hz.is_integer() and rate_hz < 2**31
     members = {

@@ -309,7 +309,7 @@ class Motion:
             ours.keys() == theirs.keys()
             and all(ours[name].dtype == theirs[name].dtype and torch.equal(ours[name], theirs[name]) for name in ours)
             and (self.rate_hz, self.gender, self.model) == (other.rate_hz, other.gender, other.model)
-            and _same_skeleton(self.skeleton, other.skeleton)
+            and self.skeleton == other.skeleton
         )
 
     def __repr__(self) -> str:
@@ -348,7 +348,7 @@ def _check_joinable(first: Motion, motion: Motion, i: int) -> None:
                 f"`motions` must agree in {name}; motion 0 has {getattr(first, name)!r}, motion {i} has "
                 f"{getattr(motion, name)!r}."
             )
-    if not _same_skeleton(first.skeleton, motion.skeleton):
+    if motion.skeleton != first.skeleton:
         raise ValueError(f"`motions` must share one skeleton; motion {i} has another than motion 0.")
     if not _same_tensor(first.betas, motion.betas):
         raise ValueError(f"`motions` must share one body shape; motion {i} has other betas than motion 0.")
@@ -357,12 +357,6 @@ def _check_joinable(first: Motion, motion: Motion, i: int) -> None:
         raise ValueError(
             f"`motions` must have equally many expressions; motion 0 has {widths[0]}, motion {i} {widths[1]}."
         )
-
-
-def _same_skeleton(a: Skeleton, b: Skeleton) -> bool:
-    return a is b or (
-        a.names == b.names and a.parents == b.parents and _same_tensor(a.rest_joints.cpu(), b.rest_joints.cpu())
-    )
 
 
 def _same_tensor(a: Tensor | None, b: Tensor | None) -> bool:
