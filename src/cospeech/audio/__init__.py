@@ -9,7 +9,9 @@ from cospeech.audio.clocks import (
     seconds_to_frames,
     seconds_to_samples,
 )
+from cospeech.audio.loudness import amplitude_envelope, loudness_decibel
 from cospeech.audio.mel import hertz_to_mel, mel_filter_bank, mel_spectrogram, mel_to_hertz, power_to_decibel
+from cospeech.audio.onset import detect_onsets, onset_strength, pick_peaks
 from cospeech.audio.prosody import ProsodyConfig, ProsodyFeatures
 from cospeech.audio.resample import SincFilter, resample
 from cospeech.audio.waveform import AudioInfo, audio_info, check_speech, iter_audio, load_audio
@@ -19,16 +21,21 @@ __all__ = [
     "ProsodyConfig",
     "ProsodyFeatures",
     "SincFilter",
+    "amplitude_envelope",
     "audio_info",
     "check_speech",
+    "detect_onsets",
     "frames_to_samples",
     "frames_to_seconds",
     "hertz_to_mel",
     "iter_audio",
     "load_audio",
+    "loudness_decibel",
     "mel_filter_bank",
     "mel_spectrogram",
     "mel_to_hertz",
+    "onset_strength",
+    "pick_peaks",
     "power_to_decibel",
     "resample",
     "samples_to_frames",

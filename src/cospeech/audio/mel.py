@@ -180,6 +180,7 @@ def _frames_to_bands(frames: Tensor, window: Tensor, bank: list[tuple[int, int, 
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # a tensor born in inference mode could not serve a later backward pass
 def _grouped_bank(
     num_bands: int,
     window_samples: int,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -63,20 +63,20 @@ def load_audio(source: AudioSource, rate_hz: float, *, source_rate_hz: float | N
         TypeError: If the source is none of the above.
 
     Example:
-        >>> tone = np.sin(np.linspace(0, 440 * 2 * np.pi, 44100))
+        >>> tone = torch.sin(torch.linspace(0, 440 * 2 * torch.pi, 44100))
         >>> load_audio(tone, 16000, source_rate_hz=44100).shape
         torch.Size([16000])
     """
     with open_audio(source, source_rate_hz=source_rate_hz) as stream:
         expected = resampled_length(max(stream.num_samples, 0), stream.rate_hz, rate_hz)
-        samples = np.empty(min(expected, _RESERVE_SAMPLES), np.float32)
+        samples = torch.empty(min(expected, _RESERVE_SAMPLES))
         filled = 0
         for block in _mono_blocks(stream, rate_hz, describe(source)):
             if filled + len(block) > len(samples):
-                samples = np.concatenate([samples[:filled], np.empty(filled + len(block), np.float32)])
+                samples = torch.cat([samples[:filled], torch.empty(filled + len(block))])
             samples[filled : filled + len(block)] = block
             filled += len(block)
-    return torch.from_numpy(samples[:filled])
+    return samples[:filled]
 
 
 def iter_audio(
@@ -101,20 +101,20 @@ def iter_audio(
     if block_samples < 1:
         raise ValueError(f"`block_seconds` must span a sample at least; got {block_seconds} s at {rate_hz} Hz.")
     with open_audio(source, source_rate_hz=source_rate_hz) as stream:
-        pending: list[np.ndarray[Any, Any]] = []
+        pending: list[Tensor] = []
         held = 0
         for block in _mono_blocks(stream, rate_hz, describe(source)):
             pending.append(block)
             held += len(block)
             if held < block_samples:
                 continue
-            joined = np.concatenate(pending)
+            joined = torch.cat(pending)
             whole = held - held % block_samples
             for start in range(0, whole, block_samples):
-                yield torch.from_numpy(joined[start : start + block_samples].copy())
-            pending, held = [joined[whole:].copy()], held - whole
+                yield joined[start : start + block_samples].clone()
+            pending, held = [joined[whole:].clone()], held - whole
         if held:
-            yield torch.from_numpy(np.concatenate(pending))
+            yield torch.cat(pending)
 
 
 def audio_info(source: AudioSource, *, source_rate_hz: float | None = None) -> AudioInfo:
@@ -156,7 +156,7 @@ def check_speech(waveform: Tensor, rate_hz: float, *, name: str = "The audio") -
         raise AudioError(f"{name} is silent: its peak is {peak:.2g} of full scale.")
 
 
-def _mono_blocks(stream: AudioStream, rate_hz: float, name: str) -> Iterator[np.ndarray[Any, Any]]:
+def _mono_blocks(stream: AudioStream, rate_hz: float, name: str) -> Iterator[Tensor]:
     """Mixed down, checked, resampled."""
     mixed = _mixed_blocks(stream, name)
     if rate_ratio(stream.rate_hz, rate_hz) == 1:
@@ -164,7 +164,7 @@ def _mono_blocks(stream: AudioStream, rate_hz: float, name: str) -> Iterator[np.
     return resample_blocks(mixed, stream.rate_hz, rate_hz)
 
 
-def _mixed_blocks(stream: AudioStream, name: str) -> Iterator[np.ndarray[Any, Any]]:
+def _mixed_blocks(stream: AudioStream, name: str) -> Iterator[Tensor]:
     seen = 0
     for block in stream.blocks:
         mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
@@ -172,6 +172,6 @@ def _mixed_blocks(stream: AudioStream, name: str) -> Iterator[np.ndarray[Any, An
             first = seen + int(np.argmin(np.isfinite(mono)))
             raise AudioError(f"{name} holds NaN or infinite samples, the first at {first / stream.rate_hz:.3f} s.")
         seen += len(mono)
-        yield mono
+        yield torch.from_numpy(np.ascontiguousarray(mono))
     if not seen:
         raise AudioError(f"{name} holds no samples.")
