@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(os.path.realpath(path))  # os.replace would put a file in the place of the link itself
     if target.exists() and not target.is_file():
         # Renaming over a device or a pipe would destroy it.
-        raise IsADirectoryError(f"`path` must be a file; {os.fspath(path)!r} is a folder or a device.")
+        raise IsADirectoryError(errno.EISDIR, "There is a folder or a device, not a file", os.fspath(path))
     # A short name of its own: the target's may already be as long as the file system allows.
     temporary = target.with_name(f".cospeech-{secrets.token_hex(8)}{target.suffix}")
     try:

@@ -42,7 +42,8 @@ RATE_KEYS = ("mocap_frame_rate", "mocap_framerate")
 def load_npz(path: str | os.PathLike[str]) -> MotionArrays:
     """The motion in an ``.npz`` file; arrays keep the precision (float32 or float64) that they have in the file.
 
-    Keys other than those in the table above are left unread.
+    Keys other than those in the table above are left unread. AMASS files are read as they are, and those stand Z up:
+    turn the root and the translation by -90 degrees about X where that matters.
 
     Args:
         path: The file.
@@ -65,7 +66,7 @@ def load_npz(path: str | os.PathLike[str]) -> MotionArrays:
 
 
 def save_npz(path: str | os.PathLike[str], arrays: MotionArrays) -> None:
-    """Write the motion as ``.npz``; the file appears whole or not at all.
+    """Write the motion as ``.npz``, the same bytes for the same motion; the file appears whole or not at all.
 
     Absent ``expressions`` and ``betas`` are left out. A whole frame rate is stored as int32, as BEAT2 does, any other
     as float64. The skeleton's rest joints are not part of the format.
@@ -95,8 +96,12 @@ def save_npz(path: str | os.PathLike[str], arrays: MotionArrays) -> None:
         "gender": np.array(arrays.gender),
         "mocap_frame_rate": np.array(rate_hz, dtype=np.int32 if whole else np.float64),
     }
-    with atomic_path(path) as temporary, open(temporary, "wb") as stream:
-        np.savez(stream, allow_pickle=False, **{key: value for key, value in members.items() if value is not None})
+    # Not np.savez: before NumPy 2.1 it cannot be told to refuse pickles, and it stamps the time into the file.
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for key, value in members.items():
+            if value is not None:
+                with archive.open(zipfile.ZipInfo(f"{key}.npy"), "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, value, allow_pickle=False)
 
 
 def _to_numpy(x: Tensor | None) -> Any:

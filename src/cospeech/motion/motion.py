@@ -50,7 +50,7 @@ class Motion:
         model: Name of the body model.
 
     Raises:
-        TypeError: If a tensor is no tensor, or neither float32 nor float64.
+        TypeError: If a field has another type, or a tensor is neither float32 nor float64.
         ValueError: If shapes, frame counts or devices disagree, no frame is left, or the rate is not positive.
 
     Example:
@@ -83,6 +83,9 @@ class Motion:
             _check_tensor("expressions", self.expressions, f"{num_frames} E")
         if self.betas is not None:
             _check_tensor("betas", self.betas, "B")
+        for name in ("gender", "model"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"`{name}` must be a str; got {type(getattr(self, name)).__name__}.")
         devices = sorted({str(x.device) for x in self._tensors().values()})
         if len(devices) > 1:
             raise ValueError(f"All tensors of a motion must be on one device; got {', '.join(devices)}.")
@@ -136,11 +139,10 @@ class Motion:
             OSError: If the file cannot be opened.
             MotionFileError: If it does not hold a whole motion.
         """
-        match _suffix(path, units_per_metre):
-            case ".npz":
-                arrays = load_npz(path)
-            case _:
-                arrays = load_bvh(path, units_per_metre=units_per_metre)
+        if _suffix(path, units_per_metre) == ".npz":
+            arrays = load_npz(path)
+        else:
+            arrays = load_bvh(path, units_per_metre=units_per_metre)
         return cls(**arrays._asdict())
 
     def save(self, path: str | os.PathLike[str], *, units_per_metre: float | None = None) -> None:
@@ -160,11 +162,10 @@ class Motion:
         """
         suffix = _suffix(path, units_per_metre)
         arrays = MotionArrays(**{name: getattr(self, name) for name in MotionArrays._fields})
-        match suffix:
-            case ".npz":
-                save_npz(path, arrays)
-            case _:
-                save_bvh(path, arrays, units_per_metre=1.0 if units_per_metre is None else units_per_metre)
+        if suffix == ".npz":
+            save_npz(path, arrays)
+        else:
+            save_bvh(path, arrays, units_per_metre=1.0 if units_per_metre is None else units_per_metre)
 
     @staticmethod
     def concatenate(motions: Sequence[Motion], crossfade_frames: int = 0) -> Motion:
@@ -286,7 +287,7 @@ class Motion:
     def windows(self, num_frames: int, overlap_frames: int = 0) -> list[Motion]:
         """Windows that cover the clip, each sharing ``overlap_frames`` with the next.
 
-        The last one is shorter where the clip does not divide; drop it with ``num_frames`` if you must.
+        The last one is shorter where the clip does not divide.
         ``Motion.concatenate(windows, crossfade_frames=overlap_frames)`` gives the clip back bit for bit.
 
         Args:
