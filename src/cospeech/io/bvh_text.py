@@ -153,11 +153,12 @@ class BvhReader:
         return self._next()
 
     def _until(self, end: str) -> list[str]:
-        words = []
+        """The rest of this line, up to ``end``, which may also be the first word of a later line."""
+        words, line = [], self.line
         while (word := self._next()) != end:
-            words.append(word)
-            if word == "}" or len(words) > 100:
+            if self.line != line or word == "}":
                 raise self._fail(f"expected {end}; got {word[:40]!r}")
+            words.append(word)
         return words
 
     def _expect(self, word: str) -> None:
