@@ -312,6 +312,10 @@ class TestWindowsAndConcatenation:
         with pytest.raises(ValueError, match=message):
             Motion.concatenate([make_motion(), make_motion(**changes)])
 
+    def test_refuses_motions_on_different_devices(self):
+        with pytest.raises(ValueError, match="agree in device"):
+            Motion.concatenate([make_motion(), make_motion().to("meta")])
+
     def test_refuses_counts_out_of_range(self):
         motion = make_motion()
         with pytest.raises(ValueError, match="at least one motion; got none"):
@@ -368,3 +372,24 @@ class TestFiles:
         for name in ("none.npz", "none.bvh"):
             with pytest.raises(FileNotFoundError):
                 Motion.load(tmp_path / name)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+class TestCuda:
+    def test_everything_stays_where_it_is(self, tmp_path):
+        motion = make_motion(40)
+        there = motion.to("cuda")
+        assert there.equal(motion)
+        assert there.to("cpu").equal(motion)
+        assert {x.device.type for x in (there.joints(), there.global_rotations(), there.resample(50).expressions)} == {
+            "cuda"
+        }
+        torch.testing.assert_close(there.joints().cpu(), motion.joints(), rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            there.resample(50).local_rotations().cpu(), motion.resample(50).local_rotations(), rtol=0, atol=1e-5
+        )
+        assert Motion.concatenate(there.windows(16, 4), 4).equal(motion)
+        for name in ("clip.npz", "clip.bvh"):
+            there.save(tmp_path / name)
+        assert Motion.load(tmp_path / "clip.npz").equal(motion)
+        torch.testing.assert_close(Motion.load(tmp_path / "clip.bvh").joints(), motion.joints(), rtol=0, atol=1e-5)

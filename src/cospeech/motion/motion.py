@@ -215,6 +215,11 @@ class Motion:
         """``num_frames / rate_hz``: the last frame, too, is shown for its share of time."""
         return self.num_frames / self.rate_hz
 
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.local_axis_angle.device
+
     def local_rotations(self) -> Tensor:
         """Rotation matrices in the parents' frames, ``(T, J, 3, 3)``, in the dtype of ``local_axis_angle``."""
         return axis_angle_to_matrix(self.local_axis_angle)
@@ -304,11 +309,11 @@ class Motion:
         return self._map(lambda x: x.to(device=device, dtype=dtype), TENSORS)
 
     def equal(self, other: Motion) -> bool:
-        """Whether both hold the same: every number, dtype, name, the rate and the skeleton."""
+        """Whether both hold the same: every number, dtype, name, the rate and the skeleton, on whatever device."""
         ours, theirs = self._tensors(), other._tensors()
         return (
             ours.keys() == theirs.keys()
-            and all(ours[name].dtype == theirs[name].dtype and torch.equal(ours[name], theirs[name]) for name in ours)
+            and all(ours[name].dtype == theirs[name].dtype and _same_tensor(ours[name], theirs[name]) for name in ours)
             and (self.rate_hz, self.gender, self.model) == (other.rate_hz, other.gender, other.model)
             and self.skeleton == other.skeleton
         )
@@ -343,7 +348,7 @@ def _check_tensor(name: str, x: object, pattern: str) -> None:
 
 
 def _check_joinable(first: Motion, motion: Motion, i: int) -> None:
-    for name in ("rate_hz", "gender", "model"):
+    for name in ("rate_hz", "gender", "model", "device"):
         if getattr(motion, name) != getattr(first, name):
             raise ValueError(
                 f"`motions` must agree in {name}; motion 0 has {getattr(first, name)!r}, motion {i} has "
@@ -361,7 +366,7 @@ def _check_joinable(first: Motion, motion: Motion, i: int) -> None:
 
 
 def _same_tensor(a: Tensor | None, b: Tensor | None) -> bool:
-    return (a is None and b is None) or (a is not None and b is not None and torch.equal(a, b))
+    return (a is None and b is None) or (a is not None and b is not None and torch.equal(a.cpu(), b.cpu()))
 
 
 def _suffix(path: str | os.PathLike[str], units_per_metre: float | None) -> str:
