@@ -94,7 +94,7 @@ def _open_array(samples: np.ndarray[Any, Any] | Tensor, rate_hz: float) -> Audio
     if isinstance(samples, Tensor):
         samples = samples.detach().cpu()
         samples = samples.numpy() if not samples.is_floating_point() else samples.to(samples.float().dtype).numpy()
-    if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[0] > max(samples.shape[1], 1)):
+    if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[0] > samples.shape[1] > 0):
         raise ValueError(
             f"An array of samples must have shape (S,) or (channels, S); got {samples.shape}: "
             f"{'transpose it' if samples.ndim == 2 else 'pass one clip at a time'}."
@@ -120,13 +120,12 @@ def _open_file(source: object) -> tuple[str, AbstractContextManager[BinaryIO]]:
         name = f"'{text}'"
         if "://" in text:
             raise AudioError(f"{name} is a web address; download the file first.")
-        path = Path(text)
-        if path.is_dir():
-            raise AudioError(f"{name} is a folder, not an audio file.")
         try:
-            return name, path.open("rb")
+            return name, Path(text).open("rb")
         except FileNotFoundError:
             raise AudioError(f"No such file: {name}.") from None
+        except IsADirectoryError:
+            raise AudioError(f"{name} is a folder, not an audio file.") from None
         except (OSError, ValueError) as error:  # ValueError: a null character in the name
             raise AudioError(f"{name} cannot be opened: {getattr(error, 'strerror', None) or error}.") from error
     if not hasattr(source, "read"):
@@ -174,7 +173,7 @@ def _open_with_soundfile(file: BinaryIO, name: str, magic: bytes) -> AudioStream
     if magic[4:8] == b"ftyp":
         foreign = "MPEG-4 (M4A, MP4)"
     if foreign:
-        raise AudioError(f"{name} is a {foreign} file, which is not supported; convert it to WAV, FLAC or MP3 first.")
+        raise AudioError(f"{name} holds {foreign}, which is not supported; convert it to WAV, FLAC or MP3 first.")
     known = next((label for start, label in _DECODABLE.items() if magic.startswith(start)), None)
     if known is None and len(magic) > 1 and magic[0] == 0xFF and magic[1] & 0xE0 == 0xE0:
         known = "MP3"
@@ -188,7 +187,7 @@ def _open_with_soundfile(file: BinaryIO, name: str, magic: bytes) -> AudioStream
     try:
         opened = soundfile.SoundFile(file)
     except soundfile.LibsndfileError as error:
-        what = f"is not a {known} file that can be decoded" if known else "is not audio"
+        what = f"looks like {known}, but cannot be decoded" if known else "is not audio"
         raise AudioError(f"{name} {what} ({error.error_string.strip(' .')}).") from error
     label = {"OGG": "Ogg"}.get(opened.format, opened.format)
     if label not in ("MP3",):

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from cospeech.audio.clocks import rate_ratio
 from cospeech.audio.mel import mel_filter_bank
@@ -18,7 +21,7 @@ from cospeech.audio.mel import mel_filter_bank
 __all__ = ["ProsodyConfig", "ProsodyFeatures"]
 
 _RANGE_DECIBEL = 50.0  # what is further below the level of the window is not heard
-_PITCH_BAND_HZ = 1200.0  # the harmonics that tell the pitch
+_PITCH_BAND_HZ = (40.0, 1200.0)  # the harmonics that tell the pitch, without offset and rumble
 _OCTAVE_COST = 0.03  # by which a pitch must be better than one an octave above it (Boersma)
 
 
@@ -56,21 +59,24 @@ class ProsodyConfig:
 
 
 class ProsodyFeatures(nn.Module):
-    """Waveform windows ``(..., S)`` to features ``(..., T, C)``; no weights.
+    """Waveform windows ``(..., S)`` to features ``(..., T, C)``; no weights, device and precision of the input.
 
-    Channels, each scaled to about [-1, 1] by fixed constants:
+    Channels, each scaled to about [-1, 1] by fixed constants (``feature_names``):
 
     ====================  ============================================================================================
     ``num_bands`` first   level of the mel bands (pre-emphasised, so that they are about equally strong)
-    then                  level of the frame; its change from the frame before to the frame after; onset strength (rise
-                          of the bands, summed); voicing (0 noise or silence, 1 periodic); pitch in octaves around
-                          150 Hz; pitch around the mean of the window (both 0 where unvoiced)
+    level, change         level of the frame, and half its change from the frame before to the frame after
+    onset                 onset strength: rises of the bands, over all steps within the frame
+    voicing               0 for noise and silence, 1 for a periodic sound
+    pitch                 octaves above 150 Hz, 0 where unvoiced
+    relative pitch        octaves above the mean pitch of the window, 0 where unvoiced
     ====================  ============================================================================================
 
     Levels are decibels relative to the mean power of the window, to which that of a barely audible hiss
     (``silence_decibel``) is added: a change of recording gain changes nothing, yet silence is not blown up to speech.
-    Frame ``k`` looks at the surroundings of the middle of its own span, ``(k + 1/2) / frame_rate_hz``; near the ends of
-    the window it looks at the nearest piece that lies within, so there is no edge to be mistaken for an onset.
+    The frames divide the window evenly. Frame ``k`` looks at the surroundings of the middle of its own span, about
+    ``(k + 1/2) / frame_rate_hz``; near the ends of the window it looks at the nearest piece that lies within, so there
+    is no edge to be mistaken for an onset.
 
     Example:
         >>> features = ProsodyFeatures()
@@ -78,26 +84,13 @@ class ProsodyFeatures(nn.Module):
         (torch.Size([2, 60, 30]), 30)
     """
 
-    bank: Tensor
-    spectrum_window: Tensor
-    pitch_window: Tensor
-    pitch_cosines: Tensor
-    pitch_costs: Tensor
-
     def __init__(self, config: ProsodyConfig | None = None):
         super().__init__()
-        self.config = config = config or ProsodyConfig()
-        self.feature_dim = config.num_bands + 6
-        self.rate_hz, self.frame_rate_hz = config.rate_hz, config.frame_rate_hz
-        constants = {
-            "bank": _emphasised_bank(config),
-            "spectrum_window": torch.hann_window(round(config.spectrum_seconds * config.rate_hz), dtype=torch.float64),
-            "pitch_window": torch.hann_window(round(config.pitch_seconds * config.rate_hz), dtype=torch.float64),
-        }
-        cosines, costs = _pitch_tables(config, constants["pitch_window"])
-        for name, value in {**constants, "pitch_cosines": cosines, "pitch_costs": costs}.items():
-            # Fixed by the config, so no part of a checkpoint.
-            self.register_buffer(name, value.to(torch.get_default_dtype()), persistent=False)
+        self.config = config or ProsodyConfig()
+        self.rate_hz, self.frame_rate_hz = self.config.rate_hz, self.config.frame_rate_hz
+        bands = [f"band {number}" for number in range(self.config.num_bands)]
+        self.feature_names = (*bands, "level", "change", "onset", "voicing", "pitch", "relative pitch")
+        self.feature_dim = len(self.feature_names)
 
     def num_frames(self, num_samples: int) -> int:
         """Frames made of ``num_samples``: the nearest number, one at least."""
@@ -111,29 +104,36 @@ class ProsodyFeatures(nn.Module):
         """
         if waveform.shape[-1] == 0:
             raise ValueError("`waveform` must hold one sample at least; got none.")
-        windows = waveform.reshape(-1, waveform.shape[-1]).to(self.bank.dtype)
-        num_frames, config = self.num_frames(waveform.shape[-1]), self.config
-        hiss = 10 ** (config.silence_decibel / 10)
-        reference = windows.square().mean(-1, keepdim=True)[..., None] + hiss  # (B, 1, 1)
+        config, num_frames = self.config, self.num_frames(waveform.shape[-1])
+        # Half precision has no Fourier transform, and too few digits for this.
+        dtype = torch.promote_types(waveform.dtype, torch.float32)
+        windows = waveform.reshape(-1, waveform.shape[-1]).to(dtype)
+        windows = windows - windows.mean(-1, keepdim=True)
+        tables = _tables(config, dtype, waveform.device)
 
-        power = self._short_spectra(windows, num_frames * config.spectra_per_frame)  # (B, T', bins)
-        bands = power @ self.bank
-        levels = _level(bands, reference)
-        rises = (levels[:, 1:] - levels[:, :-1]).clamp(min=0).mean(-1)
-        rises = nn.functional.pad(rises, (1, 0))
-        onset = _by_frame(rises[..., None], num_frames).sum(2)
-        bands_level = _level(_by_frame(bands, num_frames).mean(2), reference)
-        level = _level(_by_frame(power.sum(-1, keepdim=True), num_frames).mean(2), reference)
-        ends = torch.cat([level[:, :1], level, level[:, -1:]], dim=1)
-        change = (ends[:, 2:] - ends[:, :-2]) / 2
+        # Mean square in each band and, in the last column, in all of the spectrum that is heard.
+        power = _powers(
+            windows,
+            num_frames * config.spectra_per_frame,
+            tables.spectrum_window,
+            len(tables.spectrum_window),
+            tables.bank,
+        )
+        bands, total = power[..., :-1], power[..., -1:]  # (B, T * n, C)
+        reference = total.mean(1, keepdim=True) + 10 ** (config.silence_decibel / 10)  # (B, 1, 1)
+        fine_levels = _level(bands, reference)
+        rises = (fine_levels[:, 1:] - fine_levels[:, :-1]).clamp(min=0).mean(-1, keepdim=True)
+        onset = _by_frame(F.pad(rises, (0, 0, 1, 0)), num_frames).sum(2)
+        level = _level(_by_frame(total, num_frames).mean(2), reference)
+        padded = torch.cat([level[:, :1], level, level[:, -1:]], dim=1)
 
-        voicing, pitch = self._pitch(windows, num_frames, reference)
-        mean_pitch = (voicing * pitch).sum(1, keepdim=True) / (voicing.sum(1, keepdim=True) + 1e-3)
+        voicing, pitch = _pitch(windows, num_frames, reference, config, tables)
         voiced = ((voicing - 0.35) * 5).clamp(0, 1)
+        mean_pitch = (voiced * pitch).sum(1, keepdim=True) / (voiced.sum(1, keepdim=True) + 1e-3)
         features = [
-            bands_level / 20 + 1.4,
+            _level(_by_frame(bands, num_frames).mean(2), reference) / 20 + 1.4,
             level / 20 + 0.5,
-            change / 10,
+            (padded[:, 2:] - padded[:, :-2]) / 20,
             onset / 10,
             voicing,
             voiced * pitch,
@@ -141,44 +141,40 @@ class ProsodyFeatures(nn.Module):
         ]
         return torch.cat(features, dim=-1).reshape(*waveform.shape[:-1], num_frames, -1).to(waveform.dtype)
 
-    def _short_spectra(self, windows: Tensor, count: int) -> Tensor:
-        """Power per sample in the bins of ``count`` short spectra; the sum over bins is the mean square."""
-        pieces = _pieces(windows, self.spectrum_window.shape[0], count) * self.spectrum_window
-        spectrum = torch.view_as_real(torch.fft.rfft(pieces)).square().sum(-1)
-        return spectrum * (2 / (self.spectrum_window.square().sum() * self.spectrum_window.shape[0]))
 
-    def _pitch(self, windows: Tensor, count: int, reference: Tensor) -> tuple[Tensor, Tensor]:
-        """Strength in [0, 1] and octaves around 150 Hz of the best period, ``(B, T, 1)`` each.
+def _powers(windows: Tensor, count: int, window: Tensor, transform: int, weights: Tensor) -> Tensor:
+    """Weighted sums over the power spectra of ``count`` pieces: ``(B, S)`` to ``(B, count, C)``.
 
-        The autocorrelation, by way of the power spectrum, is divided by that of the window, so that long periods are
-        not held back (Boersma, "Accurate short-term analysis of the fundamental frequency", IFA Proceedings 17, 1993).
-        """
-        config, length = self.config, self.pitch_window.shape[0]
-        pieces = _pieces(windows, length, count)
-        pieces = (pieces - pieces.mean(-1, keepdim=True)) * self.pitch_window
-        num_bins = self.pitch_cosines.shape[0]
-        spectrum = torch.fft.rfft(pieces, n=_pitch_transform(config, length))[..., :num_bins]
-        power = torch.view_as_real(spectrum).square().sum(-1)
-        energy = power @ power.new_ones(num_bins, 1)
-        quiet = reference * 10 ** (-_RANGE_DECIBEL / 10) * (self.pitch_window.square().sum() * length / 2)
-        strength = (power @ self.pitch_cosines) / (energy + quiet)  # (B, T, pitches)
-        best = (strength.detach() - self.pitch_costs).argmax(-1, keepdim=True).clamp(1, strength.shape[-1] - 2)
-        below, at, above = (strength.gather(-1, best + step) for step in (-1, 0, 1))
-        # The vertex of the parabola through the best candidate and its neighbours.
-        curvature = (2 * at - below - above).clamp(min=1e-6)
-        offset = ((above - below) / (2 * curvature)).clamp(-0.5, 0.5)
-        octaves = (best + offset) / config.pitches_per_octave + math.log2(config.lowest_pitch_hz / 150)
-        return at.clamp(0, 1), octaves
-
-
-def _pieces(windows: Tensor, length: int, count: int) -> Tensor:
-    """``(B, count, length)`` pieces of the windows, centred evenly over them but never reaching beyond."""
-    num_samples = windows.shape[-1]
-    if num_samples < length:
-        windows = nn.functional.pad(windows, (0, length - num_samples))
+    The weights, ``(bins * 2, C)``, hold each bin twice, for the squares of its real and its imaginary part.
+    """
+    num_samples, length = windows.shape[-1], len(window)
+    windows = F.pad(windows, (0, max(length - num_samples, 0)))
     centres = (torch.arange(count, device=windows.device, dtype=torch.float64) + 0.5) * (num_samples / count)
+    # Evenly over the window, but never beyond it.
     starts = (centres - length / 2).round().long().clamp(0, windows.shape[-1] - length)
-    return windows.unfold(-1, length, 1)[:, starts]
+    pieces = windows.unfold(-1, length, 1)[:, starts] * window
+    spectrum = torch.view_as_real(torch.fft.rfft(pieces, n=transform)).flatten(-2)[..., : len(weights)]
+    return spectrum.square() @ weights
+
+
+def _pitch(
+    windows: Tensor, count: int, reference: Tensor, config: ProsodyConfig, tables: _Tables
+) -> tuple[Tensor, Tensor]:
+    """Strength in [0, 1] and octaves above 150 Hz of the best period of ``count`` pieces, ``(B, T, 1)`` each.
+
+    The autocorrelation, by way of the power spectrum, is divided by that of the window, so that long periods are not
+    held back (Boersma, "Accurate short-term analysis of the fundamental frequency", IFA Proceedings 17, 1993).
+    """
+    power = _powers(windows, count, tables.pitch_window, _pitch_transform(config), tables.pitch_weights)
+    energy, correlation = power[..., -1:], power[..., :-1]
+    strength = correlation / (energy + reference * 10 ** (-_RANGE_DECIBEL / 10))  # (B, T, pitches)
+    best = (strength.detach() - tables.pitch_costs).argmax(-1, keepdim=True).clamp(1, strength.shape[-1] - 2)
+    below, at, above = (strength.gather(-1, best + step) for step in (-1, 0, 1))
+    # The vertex of the parabola through the best candidate and its neighbours.
+    curvature = (2 * at - below - above).clamp(min=1e-6)
+    offset = ((above - below) / (2 * curvature)).clamp(-0.5, 0.5)
+    octaves = (best + offset) / config.pitches_per_octave + math.log2(config.lowest_pitch_hz / 150)
+    return at.clamp(0, 1), octaves
 
 
 def _by_frame(x: Tensor, num_frames: int) -> Tensor:
@@ -191,9 +187,29 @@ def _level(power: Tensor, reference: Tensor) -> Tensor:
     return 10 * torch.log10(power / reference + 10 ** (-_RANGE_DECIBEL / 10))
 
 
-def _emphasised_bank(config: ProsodyConfig) -> Tensor:
-    """Mel triangles of peak 1 times the response of the pre-emphasis filter ``1 - 0.97 / z``."""
-    length = round(config.spectrum_seconds * config.rate_hz)
+class _Tables(NamedTuple):
+    """What a config fixes; the weights as ``_powers`` takes them."""
+
+    spectrum_window: Tensor
+    bank: Tensor
+    pitch_window: Tensor
+    pitch_weights: Tensor
+    pitch_costs: Tensor
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)  # a tensor born in inference mode could not serve a later backward pass
+def _tables(config: ProsodyConfig, dtype: torch.dtype, device: torch.device) -> _Tables:
+    spectrum_window = torch.hann_window(round(config.spectrum_seconds * config.rate_hz), dtype=torch.float64)
+    pitch_window = torch.hann_window(round(config.pitch_seconds * config.rate_hz), dtype=torch.float64)
+    pitch_weights, pitch_costs = _pitch_tables(config, pitch_window)
+    tables = (spectrum_window, _bank(config, spectrum_window), pitch_window, pitch_weights, pitch_costs)
+    return _Tables(*(table.to(dtype).to(device) for table in tables))
+
+
+def _bank(config: ProsodyConfig, window: Tensor) -> Tensor:
+    """Mel triangles of peak 1 times the response of the pre-emphasis ``1 - 0.97 / z``; last, all of the spectrum."""
+    length = len(window)
     bank = mel_filter_bank(
         config.num_bands,
         window_samples=length,
@@ -202,25 +218,37 @@ def _emphasised_bank(config: ProsodyConfig) -> Tensor:
         high_hz=config.high_hz,
         norm="none",
     )
-    angles = torch.arange(length // 2 + 1, dtype=torch.float64) * (2 * math.pi / length)
-    return bank * (1 + 0.97**2 - 2 * 0.97 * torch.cos(angles))[:, None]
-
-
-def _pitch_transform(config: ProsodyConfig, length: int) -> int:
-    """A Fourier length at which the longest period does not wrap around."""
-    return -(-(length + math.ceil(config.rate_hz / config.lowest_pitch_hz)) // 256) * 256
+    bins = torch.arange(len(bank), dtype=torch.float64)
+    emphasis = 1 + 0.97**2 - 2 * 0.97 * torch.cos(bins * (2 * math.pi / length))
+    heard = bins >= config.low_hz * config.spectrum_seconds  # neither offset nor rumble
+    return _from_squares(torch.cat([bank * emphasis[:, None], heard[:, None]], dim=1), window, length)
 
 
 def _pitch_tables(config: ProsodyConfig, window: Tensor) -> tuple[Tensor, Tensor]:
-    """From power spectrum to autocorrelation at the periods of the candidates, and the cost of each candidate."""
-    length = _pitch_transform(config, window.shape[0])
+    """From spectra to autocorrelations at the periods of the candidates, and the cost of each candidate.
+
+    The last column gives the energy, which is the autocorrelation at 0.
+    """
+    length = _pitch_transform(config)
     steps = torch.arange(round(config.octaves * config.pitches_per_octave) + 1, dtype=torch.float64)
     periods = config.rate_hz / (config.lowest_pitch_hz * 2 ** (steps / config.pitches_per_octave))  # in samples
-    num_bins = min(int(_PITCH_BAND_HZ * length / config.rate_hz), length // 2) + 1
-
-    def cosines(count: int) -> Tensor:
-        return torch.cos(torch.arange(count, dtype=torch.float64)[:, None] * periods * (2 * math.pi / length))
-
+    bins = torch.arange(length // 2 + 1, dtype=torch.float64)[:, None]
+    cosines = torch.cos(bins * torch.cat([periods, periods.new_zeros(1)]) * (2 * math.pi / length))
     window_power = torch.fft.rfft(window, n=length).abs().square()
-    window_correlation = (window_power @ cosines(len(window_power))) / window_power.sum()
-    return cosines(num_bins) / window_correlation, _OCTAVE_COST * (steps / config.pitches_per_octave).flip(0)
+    window_correlation = window_power @ cosines / window_power.sum()
+    hertz = bins * config.rate_hz / length
+    heard = (hertz >= _PITCH_BAND_HZ[0]) & (hertz <= _PITCH_BAND_HZ[1])
+    weights = _from_squares(torch.where(heard, cosines / window_correlation, 0), window, length)
+    last = 2 * int(heard.flatten().nonzero().max()) + 2
+    return weights[:last], _OCTAVE_COST * (steps / config.pitches_per_octave).flip(0)
+
+
+def _from_squares(weights: Tensor, window: Tensor, length: int) -> Tensor:
+    """Weights of power, per bin, as weights of the squares of real and imaginary parts of a windowed transform."""
+    return weights.repeat_interleave(2, dim=0) * (2 / (length * window.square().sum()))
+
+
+def _pitch_transform(config: ProsodyConfig) -> int:
+    """A Fourier length at which the longest period does not wrap around."""
+    length = config.pitch_seconds * config.rate_hz + config.rate_hz / config.lowest_pitch_hz
+    return math.ceil(length / 256) * 256

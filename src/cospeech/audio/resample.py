@@ -51,7 +51,8 @@ def resample(waveform: Tensor, from_hz: float, to_hz: float, *, sinc: SincFilter
         waveform: Samples, ``(..., S)``, float32 or float64.
         from_hz: Its sampling rate.
         to_hz: The sampling rate wanted.
-        sinc: The filter. The default passes 91 % of the band and stops at its end, as the high quality of SoX does (3e-6 apart).
+        sinc: The filter. The default passes 91 % of the band and stops at its end, as SoX's high quality does; on
+            speech the two are 1e-5 apart.
 
     Returns:
         ``ceil(S * to_hz / from_hz)`` samples, ``(..., S')``; the input itself if the rates are equal.
@@ -152,7 +153,7 @@ class _Kernel(NamedTuple):
         return torch.cat(outputs, dim=-1).flatten(-2)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)  # a few MB for common rates, 80 MB for the oddest
 @torch.inference_mode(False)  # a tensor born in inference mode could not serve a later backward pass
 def _kernel(ratio: Fraction, sinc: SincFilter, dtype: torch.dtype, device: torch.device) -> _Kernel:
     periods = -(-_BAND // (2 * ratio.numerator))  # several short periods count as one
@@ -166,8 +167,7 @@ def _kernel(ratio: Fraction, sinc: SincFilter, dtype: torch.dtype, device: torch
         width = int(outputs[-1] / ratio) - first + 2 * context + 2
         inputs = first - context + np.arange(width)
         # Distance of each input from each output, in samples of the lower rate; exact integers up to the division.
-        up, down = ratio.numerator, ratio.denominator
-        distance = (inputs[:, None] * up - outputs * down) / up * scale
+        distance = (inputs[:, None] * ratio.numerator - outputs * ratio.denominator) / max(ratio.as_integer_ratio())
         inside = np.clip(1 - (distance / sinc.zero_crossings) ** 2, 0, None)
         window = np.i0(sinc.kaiser_beta * np.sqrt(inside)) / np.i0(sinc.kaiser_beta) * (inside > 0)
         weights = np.sinc(sinc.rolloff * distance) * window * (sinc.rolloff * scale)

@@ -70,13 +70,16 @@ def read_wav_header(file: BinaryIO, name: str) -> WavHeader | None:
     while True:
         chunk = file.read(8)
         if len(chunk) < 8:
-            raise AudioError(f"{name} is damaged: a WAV file without {'a format' if fmt is None else 'samples'}.")
+            missing = "a format" if fmt is None else "samples"
+            raise AudioError(f"{name} is damaged: a WAV file without {missing}.")
         tag, size = chunk[:4], struct.unpack(order + "I", chunk[4:])[0]
         start = file.tell()
         if tag == b"data":
             break
         if tag == b"fmt ":
             fmt = file.read(min(size, 40))
+            if len(fmt) < 16:
+                break
         elif tag == b"ds64":
             large_data_bytes = struct.unpack("<QQ", file.read(16).ljust(16, b"\0"))[1]
         file.seek(start + size + size % 2)

@@ -18,7 +18,7 @@ __all__ = ["AudioInfo", "audio_info", "check_speech", "iter_audio", "load_audio"
 
 _SILENCE = 1e-4  # peak amplitude, -80 dB of full scale: two or three steps of 16-bit audio
 _SHORTEST_SECONDS = 0.1
-_RESERVE_SAMPLES = 1 << 28  # at most so many samples are reserved because a header says so
+_RESERVE_SAMPLES = 1 << 26  # at most so many samples are reserved because a header says so
 
 
 class AudioInfo(NamedTuple):
@@ -73,7 +73,7 @@ def load_audio(source: AudioSource, rate_hz: float, *, source_rate_hz: float | N
         filled = 0
         for block in _mono_blocks(stream, rate_hz, describe(source)):
             if filled + len(block) > len(samples):
-                samples = torch.cat([samples[:filled], torch.empty(filled + len(block))])
+                samples = torch.cat([samples[:filled], torch.empty(filled + len(block))])  # doubles: linear in all
             samples[filled : filled + len(block)] = block
             filled += len(block)
     return samples[:filled]
