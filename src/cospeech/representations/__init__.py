@@ -1,1 +1,22 @@
-"""Motion to feature vectors and back, one page per published layout."""
+"""Motion to feature vectors and back, with named channels."""
+
+from cospeech.representations.global_rot6d import GlobalRot6D, globaldiff_flip
+from cospeech.representations.layout import Layout
+from cospeech.representations.published_rotations import (
+    globaldiff_matrix_to_axis_angle,
+    globaldiff_rot6d_to_matrix,
+    old_pytorch3d_matrix_to_quaternion,
+    pytorch3d_quaternion_to_axis_angle,
+)
+from cospeech.representations.representation import Representation
+
+__all__ = [
+    "GlobalRot6D",
+    "Layout",
+    "Representation",
+    "globaldiff_flip",
+    "globaldiff_matrix_to_axis_angle",
+    "globaldiff_rot6d_to_matrix",
+    "old_pytorch3d_matrix_to_quaternion",
+    "pytorch3d_quaternion_to_axis_angle",
+]

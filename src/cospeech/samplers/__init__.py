@@ -1,1 +1,25 @@
-"""Sampling loops over any denoiser callable."""
+"""Sampling loops; they see callables, never a model class."""
+
+from cospeech.samplers.denoise import DenoiseStep, Predict, denoise, denoise_midpoint, draw_noise
+from cospeech.samplers.globaldiff import GlobalDiffSampler, count_published_windows
+from cospeech.samplers.guidance import guide, guide_batched
+from cospeech.samplers.seeded_windows import SeededWindows, WindowState, count_windows, inpaint_seed
+from cospeech.samplers.smoothing import savgol_coefficients, smooth_savgol
+
+__all__ = [
+    "DenoiseStep",
+    "GlobalDiffSampler",
+    "Predict",
+    "SeededWindows",
+    "WindowState",
+    "count_published_windows",
+    "count_windows",
+    "denoise",
+    "denoise_midpoint",
+    "draw_noise",
+    "guide",
+    "guide_batched",
+    "inpaint_seed",
+    "savgol_coefficients",
+    "smooth_savgol",
+]
