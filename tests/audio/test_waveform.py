@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from scipy.io import wavfile
 from torch import Tensor
 
-from cospeech.audio import audio_info, check_speech, iter_audio, load_audio, resample
+from cospeech.audio import audio_info, check_speech, iter_audio, load_audio, measure_speech, resample
 from cospeech.errors import AudioError, MissingExtraError
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -333,7 +333,7 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, stereo: np.ndarray[A
 def test_check_speech(speech_16k: Tensor) -> None:
     check_speech(speech_16k, 16000)
     check_speech(speech_16k[:1600], 16000)
-    with pytest.raises(AudioError, match=r"'a\.wav' is too short: 1599 samples, 0\.100 s; 0\.1 s is the least"):
+    with pytest.raises(AudioError, match=r"'a\.wav' is too short: 1599 samples, 0\.0999 s; 0\.1 s is the least"):
         check_speech(speech_16k[:1599], 16000, name="'a.wav'")
     with pytest.raises(AudioError, match="is too short: 1 sample, "):
         check_speech(torch.ones(1), 16000)
@@ -343,6 +343,24 @@ def test_check_speech(speech_16k: Tensor) -> None:
         check_speech(torch.full((16000,), 3e-5), 16000)
     with pytest.raises(AudioError, match="holds NaN or infinite samples"):
         check_speech(torch.full((16000,), float("nan")), 16000)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(4410, 300_000), st.sampled_from([8000, 16000, 44100]))
+def test_measured_speech_is_as_long_as_loaded(length: int, rate: int) -> None:
+    source = wav_bytes(np.random.default_rng(0).normal(0, 3000, length).astype(np.int16), rate)
+    assert measure_speech(source, 16000) == len(load_audio(source, 16000))
+
+
+def test_measure_speech_refuses_what_check_speech_refuses(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(wav_bytes(np.ones(44100, np.int16), 44100))
+    with pytest.raises(AudioError, match=r"^'.*a\.wav' is silent: its peak is 3\.1e-05 of full scale"):
+        measure_speech(path, 16000)
+    with pytest.raises(AudioError, match=r"^The array is too short: 1 sample, 0\.0001 s; 0\.1 s is the least"):
+        measure_speech(np.ones(1), 16000, source_rate_hz=16000)
+    with pytest.raises(AudioError, match="holds NaN or infinite samples, the first at"):
+        measure_speech(np.full(16000, np.nan), 16000, source_rate_hz=16000)
 
 
 # The clips that the project is measured on

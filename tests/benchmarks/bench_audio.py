@@ -64,10 +64,8 @@ def main() -> None:
             print(f"| {topic} | {seconds['cospeech'] * 1e3:.0f} | {seconds[peer] * 1e3:.0f} | {peer} | {gain:.1f}x |")
         one, many = windows[:1], windows[:16]
         seconds = compare({"one": lambda: features(one), "many": lambda: features(many)}, seconds=1.0)
-    print(
-        f"\nProsody features of a window of 2 s: {seconds['one'] * 1e3:.2f} ms alone, {seconds['many'] / 16 * 1e3:.2f} ms"
-    )
-    print("in a batch of 16.")
+    alone, each = seconds["one"] * 1e3, seconds["many"] / 16 * 1e3
+    print(f"\nProsody features of a window of 2 s: {alone:.2f} ms alone, {each:.2f} ms in a batch of 16.")
 
 
 if __name__ == "__main__":

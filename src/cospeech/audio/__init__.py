@@ -9,15 +9,17 @@ from cospeech.audio.clocks import (
     seconds_to_frames,
     seconds_to_samples,
 )
+from cospeech.audio.decoding import AudioSource
 from cospeech.audio.loudness import amplitude_envelope, loudness_decibel
 from cospeech.audio.mel import hertz_to_mel, mel_filter_bank, mel_spectrogram, mel_to_hertz, power_to_decibel
 from cospeech.audio.onset import detect_onsets, onset_strength, pick_peaks
 from cospeech.audio.prosody import ProsodyConfig, ProsodyFeatures
 from cospeech.audio.resample import SincFilter, resample
-from cospeech.audio.waveform import AudioInfo, audio_info, check_speech, iter_audio, load_audio
+from cospeech.audio.waveform import AudioInfo, audio_info, check_speech, iter_audio, load_audio, measure_speech
 
 __all__ = [
     "AudioInfo",
+    "AudioSource",
     "ProsodyConfig",
     "ProsodyFeatures",
     "SincFilter",
@@ -31,6 +33,7 @@ __all__ = [
     "iter_audio",
     "load_audio",
     "loudness_decibel",
+    "measure_speech",
     "mel_filter_bank",
     "mel_spectrogram",
     "mel_to_hertz",

@@ -14,7 +14,7 @@ from cospeech.audio.decoding import AudioSource, AudioStream, describe, open_aud
 from cospeech.audio.resample import resample_blocks, resampled_length
 from cospeech.errors import AudioError
 
-__all__ = ["AudioInfo", "audio_info", "check_speech", "iter_audio", "load_audio"]
+__all__ = ["AudioInfo", "audio_info", "check_speech", "iter_audio", "load_audio", "measure_speech"]
 
 _SILENCE = 1e-4  # peak amplitude, -80 dB of full scale: two or three steps of 16-bit audio
 _SHORTEST_SECONDS = 0.1
@@ -145,13 +145,34 @@ def check_speech(waveform: Tensor, rate_hz: float, *, name: str = "The audio") -
         Traceback (most recent call last):
         cospeech.errors.AudioError: 'a.wav' is silent: its peak is 0 of full scale.
     """
-    seconds = samples_to_seconds(waveform.shape[-1], rate_hz)
-    if seconds < _SHORTEST_SECONDS:
-        samples = "1 sample" if waveform.shape[-1] == 1 else f"{waveform.shape[-1]} samples"
-        raise AudioError(f"{name} is too short: {samples}, {seconds:.3f} s; {_SHORTEST_SECONDS} s is the least.")
     if not bool(torch.isfinite(waveform).all()):
         raise AudioError(f"{name} holds NaN or infinite samples.")
-    peak = float(waveform.abs().max())
+    peak = float(waveform.abs().max()) if waveform.shape[-1] else 0.0
+    _refuse_unless_speech(waveform.shape[-1], rate_hz, peak, name)
+
+
+def measure_speech(source: AudioSource, rate_hz: float, *, source_rate_hz: float | None = None) -> int:
+    """How many samples ``load_audio`` would give, if they are fit to make a motion from.
+
+    The source is decoded to its end, but not resampled and not kept: an error shows before any work is done on it.
+
+    Raises:
+        AudioError: As ``load_audio``, and as ``check_speech``.
+    """
+    num_samples, peak = 0, 0.0
+    with open_audio(source, source_rate_hz=source_rate_hz) as stream:
+        for block in _mixed_blocks(stream, describe(source)):
+            num_samples += len(block)
+            peak = max(peak, float(block.abs().max()))
+        _refuse_unless_speech(num_samples, stream.rate_hz, peak, describe(source))
+        return resampled_length(num_samples, stream.rate_hz, rate_hz)
+
+
+def _refuse_unless_speech(num_samples: int, rate_hz: float, peak: float, name: str) -> None:
+    seconds = samples_to_seconds(num_samples, rate_hz)
+    if seconds < _SHORTEST_SECONDS:
+        samples = "1 sample" if num_samples == 1 else f"{num_samples} samples"
+        raise AudioError(f"{name} is too short: {samples}, {seconds:.4f} s; {_SHORTEST_SECONDS} s is the least.")
     if peak < _SILENCE:
         raise AudioError(f"{name} is silent: its peak is {peak:.2g} of full scale.")
 
