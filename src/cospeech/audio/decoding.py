@@ -92,8 +92,9 @@ def describe(source: AudioSource) -> str:
 
 def _open_array(samples: np.ndarray[Any, Any] | Tensor, rate_hz: float) -> AudioStream:
     if isinstance(samples, Tensor):
+        # NumPy has no bfloat16, so floating point goes by float32.
         samples = samples.detach().cpu()
-        samples = samples.numpy() if not samples.is_floating_point() else samples.to(samples.float().dtype).numpy()
+        samples = (samples.float() if samples.is_floating_point() else samples).numpy()
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[0] > samples.shape[1] > 0):
         raise ValueError(
             f"An array of samples must have shape (S,) or (channels, S); got {samples.shape}: "

@@ -94,7 +94,7 @@ def iter_audio(
         float32 ``(S,)`` of ``block_seconds``, the last one shorter. Joined, they equal ``load_audio`` bit for bit.
 
     Raises:
-        AudioError: As ``load_audio``; what damage the middle of a file has shows when that is reached.
+        AudioError: As ``load_audio``, but when the damaged place is reached: at the first block at the earliest.
         ValueError: If a rate or ``block_seconds`` is wrong.
     """
     block_samples = seconds_to_samples(block_seconds, rate_hz)
