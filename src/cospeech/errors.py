@@ -1,6 +1,13 @@
 """Exceptions that a caller may want to catch by name; plain bad arguments raise ``ValueError`` or ``TypeError``."""
 
-__all__ = ["AudioError", "CheckpointError", "CospeechError", "MissingExtraError", "MotionFileError"]
+__all__ = [
+    "AudioError",
+    "CheckpointError",
+    "CospeechError",
+    "MissingExtraError",
+    "ModelNotFoundError",
+    "MotionFileError",
+]
 
 
 class CospeechError(Exception):
@@ -21,3 +28,7 @@ class CheckpointError(CospeechError):
 
 class MissingExtraError(CospeechError, ImportError):
     """An optional package is needed and not installed; the message names the extra."""
+
+
+class ModelNotFoundError(CospeechError):
+    """A model is neither here nor to be fetched."""

@@ -1,1 +1,30 @@
 """Checkpoints: strict loading and saving, names to locations, downloads."""
+
+from cospeech.hub.checkpoint import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    load_model,
+    load_published,
+    load_tensors,
+    save_model,
+    save_tensors,
+)
+from cospeech.hub.config import config_from_dict, config_to_dict, read_json
+from cospeech.hub.download import resolve
+from cospeech.hub.registry import BUNDLED, bundled_folder
+
+__all__ = [
+    "BUNDLED",
+    "CONFIG_FILE",
+    "WEIGHTS_FILE",
+    "bundled_folder",
+    "config_from_dict",
+    "config_to_dict",
+    "load_model",
+    "load_published",
+    "load_tensors",
+    "read_json",
+    "resolve",
+    "save_model",
+    "save_tensors",
+]

@@ -15,7 +15,7 @@ Reference:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple, cast
 
 import torch
@@ -73,6 +73,7 @@ class GlobalDiffConfig:
         joints = (*self.hand_joints, *self.upper_joints, *self.lower_joints, *self.face_joints)
         if sorted(joints) != list(range(len(joints))):
             raise ValueError(f"The joint lists must name each of 0..{len(joints) - 1} once; got {sorted(joints)}.")
+        _check_sizes(self)
         if not 0 < self.speaker_dim < self.hidden_dim:
             raise ValueError(f"`speaker_dim` must lie between 0 and `hidden_dim`; got {self.speaker_dim}.")
 
@@ -322,6 +323,9 @@ class SpeechModelConfig:
     speaker_dim: int = 64
     dropout: float = 0.1
 
+    def __post_init__(self) -> None:
+        _check_sizes(self)
+
 
 class SpeechModel(nn.Module):
     """Facial expressions from audio features and speaker, frame for frame.
@@ -367,6 +371,15 @@ class SpeechModel(nn.Module):
             x = layer(x, memory)
         expressions: Tensor = self.head(x)
         return expressions
+
+
+def _check_sizes(config: GlobalDiffConfig | SpeechModelConfig) -> None:
+    """Refuse sizes which no model can have, before anything is built of them."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        most = 256 if field.name == "num_layers" else 1 << 16
+        if isinstance(value, int) and not 1 <= value <= most:
+            raise ValueError(f"`{field.name}` must lie in 1..{most}; got {value}.")
 
 
 def _rotation_channels(joints: tuple[int, ...]) -> tuple[int, ...]:

@@ -27,14 +27,14 @@ class OneHotEmbedding(nn.Module):
         torch.Size([2, 64])
     """
 
-    one_hot: Tensor
+    like: Tensor
 
     def __init__(self, num_classes: int, *, hidden_dim: int, dim: int):
         super().__init__()
         self.num_classes = num_classes
         self.mlp = FeedForward(num_classes, hidden_dim, out_dim=dim, activation=F.silu)
         # A buffer, so that the vectors follow the module's device and dtype whatever its linears are made of.
-        self.register_buffer("one_hot", torch.eye(num_classes, device="cpu"), persistent=False)
+        self.register_buffer("like", torch.empty(0, device="cpu"), persistent=False)
 
     def forward(self, index: Tensor) -> Tensor:
         """Vectors ``(..., C)`` of integer classes ``(...)``.
@@ -44,5 +44,5 @@ class OneHotEmbedding(nn.Module):
         """
         if index.device.type == "cpu" and ((index < 0) | (index >= self.num_classes)).any():
             raise ValueError(f"`index` must lie in 0..{self.num_classes - 1}; got {index.tolist()}.")
-        vectors: Tensor = self.mlp(self.one_hot[index])
+        vectors: Tensor = self.mlp(F.one_hot(index, self.num_classes).to(self.like))
         return vectors
