@@ -125,7 +125,7 @@ def _write_motion(page: TextIO, track: int, name: str, motion: Motion) -> dict[s
         "points": points.shape[1],
         "blockFrames": BLOCK_FRAMES,
         # The floor is where the soles usually are: a lone glitch must not sink it.
-        "ground": float(torch.cat(lowest).quantile(0.05)) if motion.num_frames < 1_000_000 else float(lowest[0].min()),
+        "ground": float(torch.cat(lowest).quantile(0.05)),
         "centre": (root_sum / motion.num_frames).tolist(),
         "height": figure.height,
         "anchors": figure.anchors,
