@@ -92,7 +92,16 @@ class GlobalDiffSampler:
         check_shape("seed", seed, f"{noise.shape[0]} {self.overlap_frames} {noise.shape[2]}")
         inpainting = inpaint_seed(predict, seed)
         window = denoise(inpainting, noise, self.steps, draw=lambda: noise, callback=callback)
-        return _normalize(self._smooth(window))
+        return _normalize(self.smooth(window))
+
+    def smooth(self, window: Tensor) -> Tensor:
+        """Smooth a window ``(B, T, C)`` behind its seed.
+
+        The filter starts half its length inside the seed, which its edge leaves as it was.
+        """
+        start = max(0, self.overlap_frames - self.smoothing_frames // 2)
+        smooth = smooth_savgol(window[:, start:], self.smoothing_frames, self.smoothing_order)
+        return torch.cat([window[:, :start], smooth], dim=1)
 
     def windows(self, sample: Callable[[Inputs, Tensor], Tensor]) -> SeededWindows[Inputs]:
         """Windows in order, joined over the overlap of this sampler.
@@ -103,12 +112,6 @@ class GlobalDiffSampler:
         """
         flat = torch.full((self.overlap_frames,), 0.5) if self.seams == "flat" else None
         return SeededWindows(sample, overlap_frames=self.overlap_frames, later_weights=flat)
-
-    def _smooth(self, window: Tensor) -> Tensor:
-        """Smooth what lies behind the seed; the filter's reach into the seed is what its edge leaves unchanged."""
-        start = max(0, self.overlap_frames - self.smoothing_frames // 2)
-        smooth = smooth_savgol(window[:, start:], self.smoothing_frames, self.smoothing_order)
-        return torch.cat([window[:, :start], smooth], dim=1)
 
 
 def count_published_windows(num_samples: int, *, sample_rate_hz: int = 16_000) -> int:
