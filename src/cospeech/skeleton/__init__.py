@@ -1,10 +1,19 @@
 """Joint trees: what a skeleton is, SMPL-X and SMPL, forward kinematics, contact and mirroring."""
 
+from cospeech.skeleton.anchors import anchor_offsets, anchor_points
+from cospeech.skeleton.contact import foot_contact
 from cospeech.skeleton.kinematics import (
     forward_kinematics,
     forward_kinematics_global,
     global_to_local,
     local_to_global,
+)
+from cospeech.skeleton.mirror import (
+    mirror_axis_angle,
+    mirror_joints,
+    mirror_rotations,
+    mirror_skeleton,
+    mirror_translation,
 )
 from cospeech.skeleton.skeleton import Skeleton
 from cospeech.skeleton.smplx import SMPL22, SMPLX
@@ -13,8 +22,16 @@ __all__ = [
     "SMPL22",
     "SMPLX",
     "Skeleton",
+    "anchor_offsets",
+    "anchor_points",
+    "foot_contact",
     "forward_kinematics",
     "forward_kinematics_global",
     "global_to_local",
     "local_to_global",
+    "mirror_axis_angle",
+    "mirror_joints",
+    "mirror_rotations",
+    "mirror_skeleton",
+    "mirror_translation",
 ]

@@ -40,8 +40,12 @@ class Tree:
     unsort: dict[str, Tensor]
 
 
-@lru_cache(maxsize=64)
 def tree(parents: tuple[int, ...], device: torch.device) -> Tree:
+    """The tree with these ``parents``; built once, but traced through by a compiler, which keeps no caches."""
+    return _build_tree(parents, device) if torch.compiler.is_compiling() else _kept_tree(parents, device)
+
+
+def _build_tree(parents: tuple[int, ...], device: torch.device) -> Tree:
     """The tree with these ``parents``, joints sorted by level and within a level by their parent's place."""
     num_joints = len(parents)
     depth: list[int] = []
@@ -81,6 +85,9 @@ def tree(parents: tuple[int, ...], device: torch.device) -> Tree:
     )
 
 
+_kept_tree = lru_cache(maxsize=64)(_build_tree)
+
+
 def parents_of(x: Tensor, parents: Tensor | None) -> Tensor:
     """``(..., L', F)`` of one level as seen by the joints of the next: ``(..., L, F)``."""
     return x if parents is None else x.index_select(-2, parents)
@@ -110,12 +117,14 @@ def chain(local_KCJF: Tensor, tree: Tree, *, positions_only: bool = False) -> li
     """
     columns = local_KCJF.shape[1]
     worlds = [local_KCJF[:, :, :1].transpose(0, 1)]
-    rows = local_KCJF.unsqueeze(2).unbind(0)
-    for start, stop, parents in tree.levels[1:]:
-        first = 3 if positions_only and stop == local_KCJF.shape[2] else 0
+    sizes = [stop - start for start, stop, _ in tree.levels]
+    rows = zip(*(torch.split(row, sizes, dim=-2) for row in local_KCJF.unsqueeze(2).unbind(0)), strict=True)
+    next(rows)
+    for (_, stop, parents), local in zip(tree.levels[1:], rows, strict=True):
+        if positions_only and stop == local_KCJF.shape[2]:
+            local = tuple(row[3:] for row in local)
         parent = parents_of(worlds[-1], parents).unbind(0)
-        world = parent[0] * rows[0][first:, :, start:stop]
-        world.addcmul_(parent[1], rows[1][first:, :, start:stop]).addcmul_(parent[2], rows[2][first:, :, start:stop])
+        world = (parent[0] * local[0]).addcmul_(parent[1], local[1]).addcmul_(parent[2], local[2])
         if columns == 4:
             world[-1].add_(parent[3])
         worlds.append(world)

@@ -10,6 +10,7 @@ The work goes through blocks of frames that fit the cache, so memory beyond the 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -142,22 +143,40 @@ def _positions(
     rest_joints: Tensor | None,
 ) -> Tensor:
     num_joints = skeleton.num_joints
-    rest = skeleton.rest_joints if rest_joints is None else rest_joints
-    check_shape("rest_joints", rest, f"... {num_joints} 3")
-    rest = rest.to(rotations)
-    batch = _broadcast(rotations.shape[:-3], rest.shape[:-2])
+    joint_tree = tree(skeleton.parents, rotations.device)
+    batch = rotations.shape[:-3]
+    if rest_joints is None:
+        find = _rest_offsets if torch.compiler.is_compiling() else _kept_rest_offsets
+        offsets = find(skeleton, rotations.dtype, rotations.device)
+    else:
+        check_shape("rest_joints", rest_joints, f"... {num_joints} 3")
+        offsets = _offsets(rest_joints.to(rotations), joint_tree)
+        batch = _broadcast(batch, offsets.shape[:-2])
     if translation is not None:
         check_shape("translation", translation, "... 3")
         batch = _broadcast(batch, translation.shape[:-1])
         translation = translation.to(rotations).expand(*batch, 3).reshape(batch.numel(), 3)
-    joint_tree = tree(skeleton.parents, rotations.device)
-    offsets = torch.cat([rest[..., :1, :], (rest - rest.index_select(-2, joint_tree.parents))[..., 1:, :]], dim=-2)
-    one_for_all = rest.shape[:-2].numel() == 1
-    offsets = offsets.reshape(num_joints, 3) if one_for_all else offsets.expand(*batch, num_joints, 3)
+    if offsets.shape[:-2].numel() == 1:  # one skeleton for all frames
+        offsets = offsets.reshape(num_joints, 3)
+    else:
+        offsets = offsets.expand(*batch, num_joints, 3).reshape(batch.numel(), num_joints, 3)
     flat = rotations.expand(*batch, num_joints, 3, 3).reshape(batch.numel(), num_joints, 3, 3)
-    if not one_for_all:
-        offsets = offsets.reshape(batch.numel(), num_joints, 3)
     return _apply(function, flat, joint_tree, offsets, translation).view(*batch, num_joints, 3)
+
+
+def _offsets(rest_joints: Tensor, joint_tree: Tree) -> Tensor:
+    """From each joint's parent to the joint, in the rest pose; for the root, from the origin."""
+    bones = rest_joints - rest_joints.index_select(-2, joint_tree.parents)
+    return torch.cat([rest_joints[..., :1, :], bones[..., 1:, :]], dim=-2)
+
+
+def _rest_offsets(skeleton: Skeleton, dtype: torch.dtype, device: torch.device) -> Tensor:
+    # Subtracted in float64: the same bones, whatever the input's precision.
+    rest_joints = skeleton.rest_joints.to(device, torch.float64)
+    return _offsets(rest_joints, tree(skeleton.parents, device)).to(dtype)
+
+
+_kept_rest_offsets = lru_cache(maxsize=64)(_rest_offsets)
 
 
 def _broadcast(first: torch.Size, second: torch.Size) -> torch.Size:
