@@ -1,5 +1,6 @@
 """Motion to feature vectors and back, with named channels."""
 
+from cospeech.representations.emage337 import emage_matrix_to_axis_angle
 from cospeech.representations.global_rot6d import GlobalRot6D, globaldiff_flip
 from cospeech.representations.layout import Layout
 from cospeech.representations.published_rotations import (
@@ -14,6 +15,7 @@ __all__ = [
     "GlobalRot6D",
     "Layout",
     "Representation",
+    "emage_matrix_to_axis_angle",
     "globaldiff_flip",
     "globaldiff_matrix_to_axis_angle",
     "globaldiff_rot6d_to_matrix",
