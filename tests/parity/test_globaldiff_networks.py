@@ -86,7 +86,7 @@ def test_block(case):
     ).eval()
     block.load_state_dict(BLOCK.to_ours(state, {key: value.shape for key, value in block.state_dict().items()}))
     given = case.inputs
-    y = block(given["x"], block.condition(given["seed_poses"], given["time_embed"]))
+    y = block(given["x"], block.condition(given["seed_poses"], block.modulation(given["time_embed"])))
     torch.testing.assert_close(y, case.outputs["y"], rtol=0, atol=1e-5)
 
 

@@ -40,6 +40,7 @@ __all__ = [
     "Conditioning",
     "GlobalDiffConfig",
     "GlobalDiffDenoiser",
+    "Modulations",
     "SeededDiTBlock",
     "SpeechModel",
     "SpeechModelConfig",
@@ -100,6 +101,13 @@ class GlobalDiffConfig:
         return (*legs, *translation, *_rotation_channels(self.face_joints))
 
 
+class Modulations(NamedTuple):
+    """What speaker and times say to the blocks of each stream: for each block, its three branches."""
+
+    hand: tuple[tuple[Modulation, ...], ...]
+    body: tuple[tuple[Modulation, ...], ...]
+
+
 class BlockConditioning(NamedTuple):
     """What one block takes from speaker, time and seed."""
 
@@ -145,7 +153,8 @@ class SeededDiTBlock(nn.Module):
 
     Example:
         >>> block = SeededDiTBlock(8, num_heads=2, feedforward_dim=16, num_seed_frames=2)
-        >>> conditioning = block.condition(seed=torch.randn(1, 2, 8), condition=torch.randn(1, 8))
+        >>> modulations = block.modulation(torch.randn(1, 8))
+        >>> conditioning = block.condition(torch.randn(1, 2, 8), modulations)
         >>> block(torch.randn(1, 5, 8), conditioning).shape
         torch.Size([1, 5, 8])
     """
@@ -159,9 +168,14 @@ class SeededDiTBlock(nn.Module):
         self.feedforward = FeedForward(dim, feedforward_dim)
         self.seed_feedforward = FeedForward(dim, dim)
 
-    def condition(self, seed: Tensor, condition: Tensor) -> BlockConditioning:
-        """What the block takes from the seed tokens ``(B, T, C)`` and the conditioning vectors ``(..., B, C)``."""
-        attention, feedforward, branch = self.modulation(condition)
+    def condition(self, seed: Tensor, modulations: tuple[Modulation, ...]) -> BlockConditioning:
+        """What the block takes from all but its tokens.
+
+        Args:
+            seed: Seed tokens, ``(B, num_seed_frames, C)``.
+            modulations: What ``modulation`` makes of the conditioning vectors ``(..., B, C)``.
+        """
+        attention, feedforward, branch = modulations
         seed = seed + branch.gate * self.seed_feedforward(modulate(_layer_norm(seed), branch))
         return BlockConditioning(attention, feedforward, self.cross_attention.project(seed))
 
@@ -203,9 +217,17 @@ class _Stream(nn.Module):
         _init_as_one(self.motion_in, self.expression_in)
         _init_as_one(self.fuse, self.audio_fuse)
 
-    def prepare(self, audio: Tensor, expressions: Tensor, seed: Tensor, condition: Tensor) -> StreamConditioning:
+    def modulations(self, condition: Tensor) -> tuple[tuple[Modulation, ...], ...]:
+        return tuple(cast(SeededDiTBlock, block).modulation(condition) for block in self.blocks)
+
+    def prepare(
+        self, audio: Tensor, expressions: Tensor, seed: Tensor, modulations: tuple[tuple[Modulation, ...], ...]
+    ) -> StreamConditioning:
         seed = self.positions(self.seed_in(seed[..., self.channels]))
-        blocks = (cast(SeededDiTBlock, block).condition(seed, condition).unbind() for block in self.blocks)
+        blocks = (
+            cast(SeededDiTBlock, block).condition(seed, of_block).unbind()
+            for block, of_block in zip(self.blocks, modulations, strict=True)
+        )
         return StreamConditioning(
             expression=self.expression_in(expressions),
             audio=self.positions(self.audio_fuse(audio)),
@@ -272,8 +294,22 @@ class GlobalDiffDenoiser(nn.Module):
         """
         return self.denoise(noisy, self.prepare(features, expressions, speaker, seed, time[None]), 0)
 
+    def modulate(self, speaker: Tensor, times: Tensor) -> Modulations:
+        """What speakers ``(B,)`` and times ``(K,)`` or ``(K, B)`` say to the blocks, for any number of windows."""
+        style = self.speaker_embedding(speaker)
+        times = times.to(style.dtype).view(len(times), -1, 1).expand(-1, len(style), 1)
+        condition = torch.cat([self.time_embedding(times), style.expand(len(times), -1, -1)], dim=-1)
+        return Modulations(self.hand.modulations(condition), self.body.modulations(condition))
+
     def prepare(
-        self, features: Tensor, expressions: Tensor, speaker: Tensor, seed: Tensor, times: Tensor
+        self,
+        features: Tensor,
+        expressions: Tensor,
+        speaker: Tensor,
+        seed: Tensor,
+        times: Tensor,
+        *,
+        modulations: Modulations | None = None,
     ) -> Conditioning:
         """Do once what does not depend on the noisy window.
 
@@ -283,6 +319,7 @@ class GlobalDiffDenoiser(nn.Module):
             speaker: See ``forward``.
             seed: See ``forward``.
             times: The times at which ``denoise`` will be called, ``(K,)``, or ``(K, B)`` where windows differ.
+            modulations: ``modulate(speaker, times)``, where it is kept from window to window.
 
         Returns:
             Conditions for ``denoise``, whose ``step_index`` counts along ``times``.
@@ -295,10 +332,11 @@ class GlobalDiffDenoiser(nn.Module):
         check_shape("expressions", expressions, f"B T {config.expression_dim}")
         check_shape("seed", seed, f"B {config.num_seed_frames} {config.motion_dim}")
         audio = self.audio_projection(features)
-        style = self.speaker_embedding(speaker)
-        times = times.to(style.dtype).view(len(times), -1, 1).expand(-1, len(style), 1)
-        condition = torch.cat([self.time_embedding(times), style.expand(len(times), -1, -1)], dim=-1)
-        return Conditioning(*(stream.prepare(audio, expressions, seed, condition) for stream in (self.hand, self.body)))
+        modulations = modulations or self.modulate(speaker, times)
+        return Conditioning(
+            self.hand.prepare(audio, expressions, seed, modulations.hand),
+            self.body.prepare(audio, expressions, seed, modulations.body),
+        )
 
     def denoise(self, noisy: Tensor, conditioning: Conditioning, step_index: int) -> Tensor:
         """The predicted clean motion behind ``noisy``, ``(B, T, 6 J + 3)``, at the prepared time ``step_index``."""
