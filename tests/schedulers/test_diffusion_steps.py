@@ -133,3 +133,12 @@ def test_dtype_follows_the_sample(dtype):
     x = torch.randn(3, dtype=dtype)
     assert ddim_steps(FULL).step(x, 500, x).dtype == dtype
     assert ddpm_steps(FULL).step(x, 500, x, x).dtype == dtype
+
+
+def test_steps_in_place_are_the_same_steps():
+    steps = ddpm_steps(FULL.respace(leading_spacing(1000, 10)))
+    noisy, noises = torch.randn(4, 8), torch.randn(10, 4, 8)
+    expected = walk(steps, noisy, noises)
+    for timestep, noise in zip(steps.clock, noises, strict=True):
+        assert steps.step(network(noisy, timestep), timestep, noisy, noise, out=noisy) is noisy
+    assert torch.equal(noisy, expected)

@@ -78,7 +78,7 @@ def test_renoise_ends_at_the_prediction_itself():
     steps = flow_renoise_steps(flow_times(10))
     noise, prediction = torch.randn(2, 3, 4)
     assert [steps.takes_noise(time) for time in steps.clock] == [True] * 9 + [False]
-    assert torch.equal(steps.step(prediction, steps.clock[-1], torch.zeros(3, 4)), prediction)
+    assert torch.equal(steps.step(prediction, steps.clock[-1], noise), prediction)
     torch.testing.assert_close(steps.step(prediction, 0.3, torch.zeros(3, 4), noise), 0.6 * noise + 0.4 * prediction)
 
 

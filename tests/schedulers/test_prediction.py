@@ -86,3 +86,11 @@ def test_weigh_leaves_its_arguments_alone(weights):
     assert torch.equal(noisy, before[0])
     assert torch.equal(prediction, before[1])
     result.sum().backward()
+
+
+@pytest.mark.parametrize("weights", [Weights(1.0, 0.3), Weights(0.0, 1.0), Weights(0.0, 0.4), Weights(0.7, -0.2)])
+def test_weigh_in_place(weights):
+    noisy, prediction = torch.randn(2, 6).unbind()
+    expected = weigh(noisy, prediction, weights)
+    assert weigh(noisy, prediction, weights, out=noisy) is noisy
+    assert torch.equal(noisy, expected)

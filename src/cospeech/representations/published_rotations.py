@@ -24,9 +24,9 @@ __all__ = [
 def globaldiff_matrix_to_axis_angle(matrix: Tensor) -> Tensor:
     """Axis-angle vectors ``(..., 3)`` in radians from rotation matrices ``(..., 3, 3)``, as GlobalDiff writes them.
 
-    The cosine is kept 1e-4 away from -1 and 1, so no angle above 3.1275 comes out about any one axis. Near pi the length of each axis
-    component is read off the diagonal, which invents up to 0.018 rad about the other axes and jumps where the branch
-    begins. Small rotations survive, since the error of the angle there divides out.
+    The cosine is kept 1e-4 away from -1 and 1, so no angle above 3.1275 comes out about any one axis. Near pi the
+    length of each axis component is read off the diagonal, which invents up to 0.018 rad about the other axes and
+    jumps where the branch begins. Small rotations survive, since the error of the angle there divides out.
 
     Reference:
         The program of Zhang et al., GlobalDiff, AAAI 2026; used on everything that it generates.

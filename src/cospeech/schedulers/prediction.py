@@ -104,10 +104,18 @@ def convert_prediction(
     return weigh(noisy, prediction, mixture.weights(source, target))
 
 
-def weigh(noisy: Tensor, prediction: Tensor, weights: Weights) -> Tensor:
-    """``noisy * weights.noisy + prediction * weights.prediction`` in as few passes over memory as there are."""
-    if weights.noisy == 1:
-        return torch.add(noisy, prediction, alpha=weights.prediction)
-    if weights.noisy == 0:
-        return prediction if weights.prediction == 1 else prediction * weights.prediction
-    return torch.mul(noisy, weights.noisy).add_(prediction, alpha=weights.prediction)
+def weigh(noisy: Tensor, prediction: Tensor, weights: Weights, *, out: Tensor | None = None) -> Tensor:
+    """``noisy * weights.noisy + prediction * weights.prediction`` in as few passes over memory as there are.
+
+    Args:
+        noisy: Any shape.
+        prediction: Same shape.
+        weights: Of both in the result.
+        out: Memory for the result, such as ``noisy``; not ``prediction``. By default new memory is taken.
+    """
+    of_noisy, of_prediction = weights
+    if of_noisy == 1:
+        return torch.add(noisy, prediction, alpha=of_prediction, out=out)
+    if of_noisy == 0:
+        return torch.mul(prediction, of_prediction, out=out)
+    return torch.mul(noisy, of_noisy, out=out).add_(prediction, alpha=of_prediction)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from torch import Tensor
 
 from cospeech.schedulers.prediction import Weights, weigh
@@ -28,6 +27,7 @@ class StepTable:
         noise_weights: Of noise in the next sample; 0 where a step takes none.
 
     Example:
+        >>> import torch
         >>> halve = StepTable(clock=(1, 0), weights=(Weights(0.5, 0.5), Weights(0.0, 1.0)), noise_weights=(0.0, 0.0))
         >>> halve.step(torch.tensor(1.0), 1, torch.tensor(3.0))
         tensor(2.)
@@ -41,7 +41,15 @@ class StepTable:
         """Whether the step from here takes noise."""
         return self._row(timestep)[1] != 0
 
-    def step(self, prediction: Tensor, timestep: float, noisy: Tensor, noise: Tensor | None = None) -> Tensor:
+    def step(
+        self,
+        prediction: Tensor,
+        timestep: float,
+        noisy: Tensor,
+        noise: Tensor | None = None,
+        *,
+        out: Tensor | None = None,
+    ) -> Tensor:
         """The next sample.
 
         Args:
@@ -49,17 +57,18 @@ class StepTable:
             timestep: Where ``noisy`` stands, as listed in ``clock``.
             noisy: The sample, same shape.
             noise: Standard normal, same shape; needed where ``takes_noise``, else unused.
+            out: Memory for the result. ``noisy`` itself may be given where nothing else needs it any more, gradients
+                included: small samples step faster in place. By default new memory is taken.
 
         Raises:
             ValueError: If ``clock`` does not list the timestep, or noise is missing.
         """
         weights, noise_weight = self._row(timestep)
-        moved = weigh(noisy, prediction, weights)
         if noise_weight == 0:
-            return moved
+            return weigh(noisy, prediction, weights, out=out)
         if noise is None:
             raise ValueError(f"The step from {timestep} takes noise; pass `noise`.")
-        return torch.add(moved, noise, alpha=noise_weight)
+        return weigh(noisy, prediction, weights, out=out).add_(noise, alpha=noise_weight)
 
     def _row(self, timestep: float) -> tuple[Weights, float]:
         try:
