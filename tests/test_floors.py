@@ -12,7 +12,8 @@ import cospeech
 ROOT = Path(cospeech.__file__).parent
 
 FLOORS = [
-    {"errors", "_checks", "_extras"},
+    {"errors"},
+    {"_checks", "_extras"},
     {"rotations", "nn", "schedulers", "audio"},
     {"skeleton", "samplers"},
     {"io"},  # motion files to tensors and back: knows skeletons, not Motion

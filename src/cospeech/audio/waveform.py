@@ -187,7 +187,7 @@ def _mono_blocks(stream: AudioStream, rate_hz: float, name: str) -> Iterator[Ten
 
 def _mixed_blocks(stream: AudioStream, name: str) -> Iterator[Tensor]:
     seen = 0
-    for block in stream.blocks:
+    for block in filter(len, stream.blocks):
         mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
         if not np.isfinite(mono).all():
             first = seen + int(np.argmin(np.isfinite(mono)))

@@ -45,15 +45,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("audio", nargs="*", type=Path, help="speech files: WAV, and with the extra `audio` also MP3, FLAC, OGG")
-    parser.add_argument("--sample", action="store_true", help="use the speech sample that comes with the package")
-    parser.add_argument("--out", type=Path, default=Path("out"), metavar="FOLDER", help="where results go (default: out)")
-    parser.add_argument("--format", type=formats, default=("npz",), metavar="LIST", help="npz, bvh, html (default: npz)")
-    parser.add_argument("--model", default="cospeech-tiny", help="bundled name, folder, or Hugging Face Hub id (default: %(default)s)")
-    parser.add_argument("--speaker", type=int, default=1, help="whose body language (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same motion (default: %(default)s)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: %(default)s)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar and no list of results")
+    add = parser.add_argument
+    add("audio", nargs="*", type=Path, help="speech files: WAV; with the extra `audio` also MP3, FLAC, OGG")
+    add("--sample", action="store_true", help="use the speech sample that comes with the package")
+    add("--out", type=Path, default=Path("out"), metavar="FOLDER", help="where results go (default: out)")
+    add("--format", type=formats, default=("npz",), metavar="LIST", help="npz, bvh, html (default: npz)")
+    add("--model", default="cospeech-tiny", help="bundled name, folder, or Hub repository (default: %(default)s)")
+    add("--speaker", type=int, default=1, help="whose body language (default: %(default)s)")
+    add("--seed", type=int, default=0, help="the same seed gives the same motion (default: %(default)s)")
+    add("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: %(default)s)")
+    add("--quiet", action="store_true", help="no progress bar and no list of results")
     parser.set_defaults(run=run)
 
 

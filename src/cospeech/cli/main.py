@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from cospeech import __version__
 from cospeech.cli import generate, info
 from cospeech.cli.report import complain
-from cospeech.errors import CospeechError, MissingExtraError
+from cospeech.errors import CospeechError, MissingExtraError, ModelNotFoundError
 
 __all__ = ["main"]
 
@@ -53,10 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return complain("interrupted", 130)
     except MissingExtraError as error:
         return complain(error, 3)
+    except (ValueError, ModelNotFoundError) as error:  # arguments that only the library can judge
+        return complain(error, 2)
     except CospeechError as error:
         return complain(error, 1)
     except OSError as error:
         return complain(error, 4)
-    except ValueError as error:  # arguments that only the library can judge: a speaker, a model's name
-        return complain(error, 2)
-

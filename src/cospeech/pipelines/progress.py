@@ -1,0 +1,50 @@
+"""How far a job is: a bar for people, a callback for programs."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import TracebackType
+from typing import Any
+
+from typing_extensions import Self
+
+from cospeech.pipelines.pipeline import ProgressCallback
+
+__all__ = ["Progress"]
+
+
+class Progress:
+    """Counts frames and tells whoever wants to know.
+
+    Args:
+        total_frames: Frames to do.
+        bar: Whether to draw a bar on standard error; None draws one on a terminal only.
+        callback: Called after each advance with the frames done and ``total_frames``.
+    """
+
+    def __init__(self, total_frames: int, *, bar: bool | None, callback: ProgressCallback | None):
+        self.total_frames, self.done_frames = total_frames, 0
+        self.callback = callback
+        self._bar: Any = None
+        if bar is not False:
+            # huggingface-hub's bar is tqdm's, which core has anyway; it is slow to import, hence here.
+            tqdm: Any = import_module("huggingface_hub.utils").tqdm
+            disable = None if bar is None else False
+            self._bar = tqdm(total=total_frames, unit=" frames", unit_scale=True, disable=disable, leave=False)
+
+    def advance(self, num_frames: int) -> None:
+        """Count frames that are done."""
+        self.done_frames += num_frames
+        if self._bar is not None:
+            self._bar.update(num_frames)
+        if self.callback is not None:
+            self.callback(self.done_frames, self.total_frames)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
