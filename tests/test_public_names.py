@@ -16,9 +16,8 @@ LIST = Path(__file__).with_name("public_names.txt")
 
 def public_names() -> list[str]:
     """``package.name`` of everything that the packages list in ``__all__``."""
-    packages = ["cospeech"] + [
-        f"cospeech.{module.name}" for module in pkgutil.iter_modules(cospeech.__path__) if not module.name.startswith("_")
-    ]
+    modules = [f"cospeech.{module.name}" for module in pkgutil.iter_modules(cospeech.__path__)]
+    packages = ["cospeech", *(name for name in modules if "._" not in name)]
     return sorted(
         f"{package}.{name}" for package in packages for name in getattr(importlib.import_module(package), "__all__", [])
     )

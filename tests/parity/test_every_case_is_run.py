@@ -17,10 +17,15 @@ FOLDER = Path(os.environ.get("COSPEECH_GOLDEN", HERE.parents[1].parent / "shared
 DATA = {"smplx_rest_joints", "diffsheg_beat_stats", "diffsheg_show_stats"}  # inputs of cases, not cases
 SYSTEMS_NOT_BUILT = {"camn", "diffsheg", "disco", "emage", "metrics", "motionstreamer"}
 GLOBALDIFF_NOT_BUILT = {  # training, data and evaluation; inference is built
-    f"globaldiff_{topic}"
-    for topic in (
-        "audio_features dataset e2e_audio fid loss_terms train_loss vae2 vae3 vae_train_loss"  # one word each
-    ).split()
+    "globaldiff_audio_features",
+    "globaldiff_dataset",
+    "globaldiff_e2e_audio",
+    "globaldiff_fid",
+    "globaldiff_loss_terms",
+    "globaldiff_train_loss",
+    "globaldiff_vae2",
+    "globaldiff_vae3",
+    "globaldiff_vae_train_loss",
 }
 
 
