@@ -28,7 +28,7 @@ def mirror_rotations(rotations: Tensor, skeleton: Skeleton) -> Tensor:
         ``(..., J, 3, 3)``.
 
     Raises:
-        ValueError: If the joint axis does not fit the skeleton.
+        ValueError: If the joint axis does not fit the skeleton, or one of its joints lacks a counterpart.
     """
     check_shape("rotations", rotations, f"... {skeleton.num_joints} 3 3")
     reflection = rotations.new_tensor([-1.0, 1.0, 1.0])
@@ -46,7 +46,7 @@ def mirror_axis_angle(axis_angle: Tensor, skeleton: Skeleton) -> Tensor:
         ``(..., J, 3)``.
 
     Raises:
-        ValueError: If the joint axis does not fit the skeleton.
+        ValueError: If the joint axis does not fit the skeleton, or one of its joints lacks a counterpart.
 
     Example:
         >>> from cospeech.skeleton import SMPLX
@@ -63,7 +63,7 @@ def mirror_joints(joints: Tensor, skeleton: Skeleton) -> Tensor:
     """Mirrored joint positions: those of the other side, x negated; ``(..., J, 3)`` to ``(..., J, 3)``.
 
     Raises:
-        ValueError: If the joint axis does not fit the skeleton.
+        ValueError: If the joint axis does not fit the skeleton, or one of its joints lacks a counterpart.
     """
     check_shape("joints", joints, f"... {skeleton.num_joints} 3")
     return mirror_translation(_other_side(joints, skeleton, -2))

@@ -81,10 +81,17 @@ class Skeleton:
 
     @cached_property
     def mirror_permutation(self) -> tuple[int, ...]:
-        """For each joint its counterpart on the other side; itself on the midline."""
+        """For each joint its counterpart on the other side; itself on the midline.
+
+        Raises:
+            ValueError: If a joint in no pair hangs from one in a pair, as when a subset keeps one hand.
+        """
         counterpart = list(range(self.num_joints))
         for left, right in self.mirror_pairs:
             counterpart[left], counterpart[right] = right, left
+        for joint, parent in enumerate(self.parents):
+            if counterpart[joint] == joint and parent >= 0 and counterpart[parent] != parent:
+                raise ValueError(f"{self.names[joint]!r} must have a counterpart to be mirrored; no pair names it.")
         return tuple(counterpart)
 
     def index(self, name: str) -> int:
@@ -188,13 +195,13 @@ class Skeleton:
 
     def _check_mirror_pairs(self) -> None:
         self._check_indices("mirror_pairs", [joint for pair in self.mirror_pairs for joint in pair])
-        counterpart = self.mirror_permutation
-        for joint, parent in enumerate(self.parents):
-            expected = counterpart[parent] if parent >= 0 else -1
-            if self.parents[counterpart[joint]] != expected:
+        counterpart = dict([*self.mirror_pairs, *((right, left) for left, right in self.mirror_pairs)])
+        for left, right in self.mirror_pairs:
+            parent = self.parents[left]
+            if self.parents[right] != counterpart.get(parent, parent):
                 raise ValueError(
-                    f"Mirror pairs must keep the tree: {self.names[joint]!r} and {self.names[counterpart[joint]]!r} "
-                    "are a pair, their parents are not."
+                    f"Mirror pairs must keep the tree: {self.names[left]!r} and {self.names[right]!r} are a pair, "
+                    "their parents are not."
                 )
 
     def _check_indices(self, what: str, joints: Sequence[int]) -> None:
