@@ -8,7 +8,8 @@ backward pass saves nothing but the inputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -46,7 +47,7 @@ class ColumnFormula:
             raise TypeError(f"Rotations must be floating-point tensors; got {dtype}.")
         exact = torch.promote_types(dtype, torch.float32)
         rows = tuple(x.to(exact) for x in rows)
-        if len(rows) > 1:
+        if any(x.shape[:-1] != rows[0].shape[:-1] for x in rows):
             leading: torch.Size = torch.broadcast_shapes(*(x.shape[:-1] for x in rows))  # type: ignore[no-untyped-call]
             rows = tuple(x.expand(*leading, x.shape[-1]) for x in rows)
         if torch.is_grad_enabled() and any(x.requires_grad for x in rows):
@@ -77,21 +78,19 @@ class ColumnFormula:
         leading = rows[0].shape[:-1]
         rows = tuple(x.reshape(-1, x.shape[-1]) for x in rows)
         count = rows[0].shape[0]
-        # The compiler fuses the columns itself; short inputs fit the cache whole and save the loop.
+        # The compiler fuses the columns itself; short inputs fit the cache whole and save the loop and the copies.
         if torch.compiler.is_compiling() or rows[0].device.type != "cpu" or count <= BLOCK_ROWS // 4:
-            result = torch.stack(self._columns_of(rows), dim=-1)
+            result = torch.stack(self.forward(*(x.unbind(-1) for x in rows)), dim=-1)
             return result.reshape(*leading, result.shape[-1])
         block = BLOCK_ROWS * torch.get_num_threads()
         for start in range(0, count, block):
-            columns = self._columns_of([x[start : start + block] for x in rows])
+            cut = slice(start, start + block)
+            columns = self.forward(*(torch.stack(x[cut].unbind(-1)).unbind(0) for x in rows))
             if start == 0:
                 result = torch.stack(columns).new_empty(count, len(columns))  # the stack: torch.vmap may batch any one
-            for target, column in zip(result[start : start + block].unbind(-1), columns, strict=True):
+            for target, column in zip(result[cut].unbind(-1), columns, strict=True):
                 target.copy_(column)  # half the time of torch.stack(columns, dim=-1) for a whole block
         return result.reshape(*leading, result.shape[-1])
-
-    def _columns_of(self, rows: Sequence[Tensor]) -> Columns:
-        return self.forward(*(torch.stack(x.unbind(-1)).unbind(0) for x in rows))
 
 
 class _Differentiable(torch.autograd.Function):
@@ -109,13 +108,18 @@ class _Differentiable(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         rows = ctx.saved_tensors
-        gradients: Tensor = ctx.formula.adjoint(*rows, grad)
+        adjoint = ctx.formula.adjoint
+        gradients: Tensor = adjoint(*rows, grad) if torch.is_grad_enabled() else adjoint.run(*rows, grad)
         return None, *torch.split(gradients, [x.shape[-1] for x in rows], dim=-1)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], formula: ColumnFormula, *rows: Tensor) -> tuple[Tensor, int]:
         # Rows have equal leading axes, so a batched one broadcasts against the others with its new axis in front.
         return formula(*(x if dim is None else x.movedim(dim, 0) for x, dim in zip(rows, in_dims[1:], strict=True))), 0
+
+
+# ``Function.apply`` asks for the signature on every call; found here, it need not be worked out from the code.
+_Differentiable.forward.__signature__ = inspect.signature(_Differentiable.forward)  # type: ignore[attr-defined]
 
 
 def _apply(formula: ColumnFormula, *rows: Tensor) -> Tensor:

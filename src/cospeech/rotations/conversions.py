@@ -150,19 +150,20 @@ def _as_matrix(nine: Tensor) -> Tensor:
 
 
 def _length(vector: Columns) -> Tensor:
-    """Length of vectors, at least 1e-8: below, sines are angles and cosines are 1 in float64 too.
-
-    Summed in float64, which costs little beside the sine and leaves a float32 angle with a single rounding.
-    """
-    x = vector[0]
-    if x.dtype == torch.float32 and x.device.type != "mps":
-        return dot(*(tuple(c.double() for c in vector),) * 2).clamp_min(1e-16).sqrt().to(x.dtype)
+    """Length of vectors, at least 1e-8: below, sines are angles and cosines are 1 in float64 too."""
     return dot(vector, vector).clamp_min(1e-16).sqrt()
+
+
+def _angle(axis_angle: Columns) -> Tensor:
+    """The same, rounded once: summed in float64, where the device has it, since angles near pi feel every digit."""
+    dtype, device = axis_angle[0].dtype, axis_angle[0].device
+    exact = axis_angle if device.type == "mps" else tuple(c.double() for c in axis_angle)
+    return _length(exact).to(dtype)
 
 
 def _axis_angle_to_matrix(axis_angle: Columns) -> Columns:
     """R = cos I + sin [u]x + (1 - cos) u u^T, with the unit axis u."""
-    angle = _length(axis_angle)
+    angle = _angle(axis_angle)
     cos, sin = torch.cos(angle), torch.sin(angle)
     versine = 1 - cos
     x, y, z = (c / angle for c in axis_angle)
@@ -191,7 +192,7 @@ def _axis_angle_to_matrix_backward(axis_angle: Columns, grad: Columns) -> Column
 
 
 def _axis_angle_to_quaternion(axis_angle: Columns) -> Columns:
-    angle = _length(axis_angle)
+    angle = _angle(axis_angle)
     half = angle / 2
     scale = torch.sin(half) / angle
     x, y, z = axis_angle
@@ -231,11 +232,11 @@ def _quaternion_to_matrix(quaternion: Columns) -> Columns:
     x2, y2, z2 = scale * x, scale * y, scale * z
     xx, yy, zz = x * x2, y * y2, z * z2
     xy, yz, zx = x * y2, y * z2, z * x2
-    wx, wy, wz = w * x2, w * y2, w * z2
+    down = 1 - zz
     return (
-        1 - (yy + zz), xy - wz, zx + wy,
-        xy + wz, 1 - (xx + zz), yz - wx,
-        zx - wy, yz + wx, 1 - (xx + yy),
+        down - yy, torch.addcmul(xy, w, z2, value=-1), torch.addcmul(zx, w, y2),
+        torch.addcmul(xy, w, z2), down - xx, torch.addcmul(yz, w, x2, value=-1),
+        torch.addcmul(zx, w, y2, value=-1), torch.addcmul(yz, w, x2), 1 - (xx + yy),
     )  # fmt: skip
 
 
@@ -255,12 +256,11 @@ def _quaternion_to_matrix_backward(quaternion: Columns, grad: Columns) -> Column
 def _gradient_parts(grad: Columns, vector: Columns) -> tuple[Columns, Columns, Tensor]:
     """What gradients of a I + b [v]x + c v v^T are made of: axial vector and trace of G, and (G + G^T) v."""
     g00, g01, g02, g10, g11, g12, g20, g21, g22 = grad
-    x, y, z = vector
     s01, s12, s20 = g01 + g10, g12 + g21, g20 + g02
     product = (
-        2 * g00 * x + s01 * y + s20 * z,
-        s01 * x + 2 * g11 * y + s12 * z,
-        s20 * x + s12 * y + 2 * g22 * z,
+        dot((g00 + g00, s01, s20), vector),
+        dot((s01, g11 + g11, s12), vector),
+        dot((s20, s12, g22 + g22), vector),
     )
     return (g21 - g12, g02 - g20, g10 - g01), product, g00 + g11 + g22
 

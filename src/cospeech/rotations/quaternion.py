@@ -68,11 +68,12 @@ def quaternion_apply(quaternion: Tensor, vector: Tensor) -> Tensor:
 def _multiply(left: Columns, right: Columns) -> Columns:
     a, b, c, d = left
     w, x, y, z = right
+    b_, c_, d_ = -b, -c, -d
     return (
-        a * w - b * x - c * y - d * z,
-        a * x + b * w + c * z - d * y,
-        a * y - b * z + c * w + d * x,
-        a * z + b * y - c * x + d * w,
+        dot((a, b_, c_, d_), (w, x, y, z)),
+        dot((a, b, c, d_), (x, w, z, y)),
+        dot((a, b_, c, d), (y, z, w, x)),
+        dot((a, b, c_, d), (z, y, x, w)),
     )
 
 

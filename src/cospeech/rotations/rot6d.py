@@ -154,25 +154,20 @@ def normalize_rot6d(rot6d: Tensor) -> Tensor:
     return _NORMALIZE(rot6d)
 
 
+TINY = 1e-36  # of squared lengths: shorter rows count as zero
+
+
 def _gram_schmidt(rot6d: Columns) -> tuple[Columns, Columns, Tensor, Tensor, Tensor]:
     """Both orthonormal rows, the part of the second along the first, and what the rows were multiplied by."""
     a, b = rot6d[:3], rot6d[3:]
-    squared = dot(a, a)
-    scale_a = _has_direction(squared, 0) * squared.clamp_min(TINY).rsqrt()
+    scale_a = dot(a, a).clamp_min(TINY).rsqrt()
     a = tuple(scale_a * c for c in a)
     along = dot(a, b)
     b = tuple(torch.addcmul(y, along, x, value=-1) for x, y in zip(a, b, strict=True))
-    squared = dot(b, b)
-    noise = 4 * torch.finfo(squared.dtype).eps * along
-    scale_b = _has_direction(squared, noise * noise) * squared.clamp_min(TINY).rsqrt()
+    squared, noise = dot(b, b), along * (4 * torch.finfo(along.dtype).eps)
+    has_direction = torch.addcmul(squared, noise, noise, value=-1).sign().relu()
+    scale_b = has_direction * squared.clamp_min(TINY).rsqrt()
     return a, tuple(scale_b * c for c in b), along, scale_a, scale_b
-
-
-TINY = 1e-36  # of squared lengths: smaller rows count as zero
-
-
-def _has_direction(squared: Tensor, noise: Tensor | float) -> Tensor:
-    return (squared - noise - TINY).sign().relu()
 
 
 def _to_matrix(rot6d: Columns) -> Columns:
@@ -211,7 +206,8 @@ def _gram_schmidt_backward(
         torch.addcmul(g, inner, y, value=-1) - along * r for g, y, r in zip(to_first, rot6d[3:], residual, strict=True)
     )
     to_b = (torch.addcmul(r, inner, x, value=-1) for r, x in zip(residual, a, strict=True))
-    return *_without(to_a, a, scale_a), *to_b
+    has_direction = (dot(rot6d[:3], rot6d[:3]) - TINY).sign().relu()
+    return *_without(to_a, a, has_direction * scale_a), *to_b
 
 
 def _without(grad: Columns, unit: Columns, scale: Tensor) -> Columns:
