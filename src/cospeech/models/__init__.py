@@ -1,5 +1,6 @@
 """Published networks, one per page, configuration on top."""
 
+from cospeech.models.emage import EmageConfig, EmageHeard, EmageOutput, EmageTransformer
 from cospeech.models.emage_codec import (
     EMAGE_PART_JOINTS,
     EmageDecoded,
@@ -14,6 +15,7 @@ from cospeech.models.emage_vqvae import (
     TranslatedMotion,
     VQVAEOutput,
 )
+from cospeech.models.evaluators import SkeletonAutoencoder, SkeletonAutoencoderConfig
 from cospeech.models.globaldiff import (
     BlockConditioning,
     Conditioning,
@@ -24,24 +26,36 @@ from cospeech.models.globaldiff import (
     SpeechModel,
     SpeechModelConfig,
 )
+from cospeech.models.masked_vae import MaskedVAE, MaskedVAEConfig, MotionLatents, ReconstructedMotion, sample_latents
 
 __all__ = [
     "EMAGE_PART_JOINTS",
     "BlockConditioning",
     "Conditioning",
+    "EmageConfig",
     "EmageDecoded",
     "EmageGlobalMotion",
+    "EmageHeard",
     "EmageMotionCodec",
+    "EmageOutput",
     "EmageParts",
+    "EmageTransformer",
     "EmageVQVAE",
     "EmageVQVAEConfig",
     "GlobalDiffConfig",
     "GlobalDiffDenoiser",
+    "MaskedVAE",
+    "MaskedVAEConfig",
     "Modulations",
+    "MotionLatents",
+    "ReconstructedMotion",
     "SeededDiTBlock",
+    "SkeletonAutoencoder",
+    "SkeletonAutoencoderConfig",
     "SpeechModel",
     "SpeechModelConfig",
     "TranslatedMotion",
     "VQVAEOutput",
+    "sample_latents",
     "split_emage_motion",
 ]
