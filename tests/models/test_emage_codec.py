@@ -33,13 +33,15 @@ def indices_of(num_frames, batch=2, seed=0):
 
 def test_split_shares_out_every_channel_once():
     rot6d = torch.arange(330.0).expand(1, 2, 330)
-    parts = split_emage_motion(rot6d, torch.full((1, 2, 100), -1.0), torch.full((1, 2, 3), -2.0))
+    parts = split_emage_motion(
+        rot6d, torch.full((1, 2, 100), -1.0), torch.full((1, 2, 3), -2.0), torch.full((1, 2, 4), -3.0)
+    )
     assert {part: x.shape[-1] for part, x in zip(parts._fields, parts, strict=True)} == SIZES
     channels = torch.cat([x[0, 0] for x in parts])
     eyes = set(range(23 * 6, 25 * 6))
     assert sorted(channels[channels >= 0].tolist()) == [float(c) for c in range(330) if c not in eyes]
     assert parts.upper[0, 0, 0] == 3 * 6  # spine1 comes first
-    assert parts.lower[0, 0, -7:].tolist() == [-2.0] * 3 + [0.0] * 4
+    assert parts.lower[0, 0, -7:].tolist() == [-2.0] * 3 + [-3.0] * 4
 
 
 def test_indices_and_latents_decode_alike(codec):
@@ -103,7 +105,7 @@ def test_translation_is_the_slow_loop():
 
 
 def test_errors(codec):
-    with pytest.raises(ValueError, match="parts of one shape .* got none"):
+    with pytest.raises(ValueError, match=r"parts of one shape .* got none"):
         codec.decode(EmageParts())
     with pytest.raises(ValueError, match=r"got \[\(1, 4\), \(1, 5\)\]"):
         codec.decode(EmageParts(face=torch.zeros(1, 4, dtype=torch.long), upper=torch.zeros(1, 5, dtype=torch.long)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cospeech.hub.convert.emage import (
+from cospeech.hub.convert.emage_vqvae import (
     global_motion_from_published,
     global_motion_to_published,
     vqvae_from_published,

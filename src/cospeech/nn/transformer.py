@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cospeech.nn.attention import MultiHeadAttention
+from cospeech.nn.attention import KeyValue, MultiHeadAttention
 
 __all__ = ["FeedForward", "TransformerDecoderLayer", "TransformerEncoderLayer"]
 
@@ -139,7 +139,7 @@ class TransformerDecoderLayer(nn.Module):
     def forward(
         self,
         x: Tensor,
-        memory: Tensor,
+        memory: Tensor | KeyValue,
         *,
         mask: Tensor | None = None,
         memory_mask: Tensor | None = None,
@@ -149,13 +149,14 @@ class TransformerDecoderLayer(nn.Module):
 
         Args:
             x: The sequence, ``(B, T, C)``.
-            memory: What cross-attention looks at, ``(B, T', C)``.
+            memory: What cross-attention looks at, ``(B, T', C)``, or what ``cross_attention.project`` made of it.
             mask: For self-attention, see ``MultiHeadAttention``.
             memory_mask: For cross-attention.
             causal: Whether self-attention looks back only.
         """
         x = _residual(self, x, self.self_norm, lambda y: self.self_attention(y, mask=mask, causal=causal))
-        x = _residual(self, x, self.cross_norm, lambda y: self.cross_attention(y, memory, mask=memory_mask))
+        keys = memory if isinstance(memory, KeyValue) else self.cross_attention.project(memory)
+        x = _residual(self, x, self.cross_norm, lambda y: self.cross_attention.attend(y, keys, mask=memory_mask))
         return _residual(self, x, self.feedforward_norm, self.feedforward)
 
 

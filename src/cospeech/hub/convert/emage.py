@@ -1,107 +1,224 @@
-"""EMAGE's published weights: key tables, sizes read from shapes and configuration, loading and writing back."""
+"""The published weights of EMAGE's transformer: key table, configuration, loading and writing back.
+
+The published file also holds two layers that nothing uses, the prototypes from which its stacks were cloned, and a
+table of positions. Both are accepted, and made again for a file that the published program is to read.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cospeech.errors import CheckpointError
 from cospeech.hub.convert._table import Key, KeyTable
-from cospeech.models import EmageGlobalMotion, EmageVQVAE, EmageVQVAEConfig
+from cospeech.hub.convert.emage_vqvae import encoder_keys, load, shape_of
+from cospeech.models import EmageConfig, EmageParts, EmageTransformer
+from cospeech.nn import PeriodicPositionalEncoding
 
 __all__ = [
-    "global_motion_from_published",
-    "global_motion_to_published",
-    "vqvae_config",
-    "vqvae_from_published",
-    "vqvae_to_published",
+    "WAVE_ENCODER",
+    "PublishedTransformer",
+    "transformer_config",
+    "transformer_from_published",
+    "transformer_to_published",
 ]
 
-ModelT = TypeVar("ModelT", bound=nn.Module)
 State = Mapping[str, Tensor]
 
+_POSITIONS = "position_embeddings.pe"
+_PROTOTYPES = {  # unused layer: the first of the layers that were cloned from it
+    "transformer_en_layer.": "motion_self_encoder.layers.0.",
+    "audio_motion_cross_attn_layer.": "audio_motion_cross_attn.layers.0.",
+}
 
-def vqvae_config(state: State) -> EmageVQVAEConfig:
-    """The sizes of a published VQ-VAE or global motion network, read from its shapes.
+
+class PublishedTransformer(NamedTuple):
+    """A published transformer.
+
+    Attributes:
+        model: In evaluation mode.
+        prototypes: The unused layers under their published keys, for writing back what was read.
+    """
+
+    model: EmageTransformer
+    prototypes: dict[str, Tensor]
+
+
+def transformer_config(state: State, published: Mapping[str, Any] | None = None) -> EmageConfig:
+    """The configuration of a published transformer: sizes from its shapes, the rest from its ``config.json``.
+
+    Args:
+        state: Published keys and tensors.
+        published: The fields of ``config.json``; the published values where one is missing.
 
     Raises:
-        CheckpointError: If a tensor that tells a size is missing.
+        CheckpointError: If a tensor that tells a size is missing, or the configuration makes no sense.
     """
-    latent_dim, motion_dim, _ = _shape(state, "encoder.main.0.weight")
-    codebook = state.get("quantizer.embedding.weight")
-    num_stages = len([key for key in state if key.startswith("encoder.main.") and key.endswith(".model.0.weight")])
-    return EmageVQVAEConfig(
-        motion_dim=motion_dim,
-        num_stages=num_stages,
-        latent_dim=latent_dim,
-        **({} if codebook is None else {"num_codes": len(codebook)}),
-    )
+    published = published or {}
+    motion_latent_dim, motion_dim, _ = shape_of(state, "motion_encoder.main.0.weight")
+    num_speakers, hidden_dim = shape_of(state, "speaker_embedding_body.weight")
+    # Weights of the losses decide how parts are decoded: "cu" that of the upper body's codes, "lu" of its latents.
+    weights = {
+        part: (published.get(f"c{part[0]}", 0 if part == "face" else 1), published.get(f"l{part[0]}", 3))
+        for part in EmageParts._fields
+    }
+    try:
+        return EmageConfig(
+            motion_dim=motion_dim,
+            motion_latent_dim=motion_latent_dim,
+            num_motion_stages=_count(state, r"motion_encoder\.main\.\d+\.model\.0\.weight"),
+            audio_dim=shape_of(state, "audio_body_motion_proj.weight")[1],
+            hidden_dim=hidden_dim,
+            feedforward_dim=shape_of(state, "motion_self_encoder.layers.0.linear1.weight")[0],
+            num_face_layers=_count(state, r"face_motion_decoder\.layers\.\d+\.linear1\.weight"),
+            num_self_layers=_count(state, r"motion_self_encoder\.layers\.\d+\.linear1\.weight"),
+            num_audio_layers=_count(state, r"audio_motion_cross_attn\.layers\.\d+\.linear1\.weight"),
+            num_part_layers=_count(state, r"body_motion_decoder_upper\.layers\.\d+\.linear1\.weight"),
+            code_dim=shape_of(state, "face_out_proj.weight")[0],
+            num_codes=shape_of(state, "face_cls.fc2.weight")[0],
+            num_speakers=num_speakers,
+            window_frames=published.get("pose_length", EmageConfig.window_frames),
+            seed_frames=published.get("seed_frames", EmageConfig.seed_frames),
+            code_parts=tuple(part for part, (code, _) in weights.items() if code > 0),
+            latent_parts=tuple(part for part, (code, latent) in weights.items() if latent > 0 and code == 0),
+        )
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"The published configuration does not fit: {error}") from error
 
 
-def vqvae_from_published(state: State) -> EmageVQVAE:
-    """A part's VQ-VAE in evaluation mode, with the published weights.
+def transformer_from_published(state: State, published: Mapping[str, Any] | None = None) -> PublishedTransformer:
+    """The transformer with the published weights.
+
+    Args:
+        state: Published keys and tensors.
+        published: The fields of the ``config.json`` beside them.
 
     Raises:
         CheckpointError: If the weights do not fit; every key at fault is listed.
     """
-    config = vqvae_config(state)
-    return _load(EmageVQVAE(config), _vqvae_table(config.num_stages), state)
+    config = transformer_config(state, published)
+    prototypes = {key: value for key, value in state.items() if key.startswith(tuple(_PROTOTYPES))}
+    used = {key: value for key, value in state.items() if key not in prototypes}
+    given, positions = used.pop(_POSITIONS, None), _positions(config)
+    if given is None or given.shape != positions.shape or not torch.allclose(given, positions, rtol=0, atol=1e-5):
+        raise CheckpointError(f"{_POSITIONS} must hold sinusoidal positions of shape {tuple(positions.shape)}.")
+    model = load(lambda: EmageTransformer(config), _table(config.num_motion_stages), used)
+    return PublishedTransformer(model, prototypes)
 
 
-def vqvae_to_published(vqvae: EmageVQVAE) -> dict[str, Tensor]:
-    """The state that the published program would have saved."""
-    return _vqvae_table(vqvae.config.num_stages).to_published(vqvae.state_dict())
+def transformer_to_published(model: EmageTransformer, prototypes: State | None = None) -> dict[str, Tensor]:
+    """The state that the published program would have saved and can read.
 
-
-def global_motion_from_published(state: State) -> EmageGlobalMotion:
-    """The global motion network in evaluation mode, with the published weights.
-
-    Raises:
-        CheckpointError: If the weights do not fit; every key at fault is listed.
+    Args:
+        model: The transformer, one that hears audio only.
+        prototypes: The unused layers; by default, the first layers that were cloned from them.
     """
-    config = vqvae_config(state)
-    return _load(EmageGlobalMotion(config), _vqvae_table(config.num_stages), state)
+    state = _table(model.config.num_motion_stages).to_published(model.state_dict())
+    if prototypes is None:
+        prototypes = {
+            prototype + key.removeprefix(clone): value.clone()
+            for prototype, clone in _PROTOTYPES.items()
+            for key, value in state.items()
+            if key.startswith(clone)
+        }
+    return {**state, **prototypes, _POSITIONS: _positions(model.config)}
 
 
-def global_motion_to_published(network: EmageGlobalMotion) -> dict[str, Tensor]:
-    """The state that the published program would have saved."""
-    return _vqvae_table(network.config.num_stages).to_published(network.state_dict())
+def _positions(config: EmageConfig) -> Tensor:
+    """The published table: two periods of positions."""
+    encode = PeriodicPositionalEncoding(config.hidden_dim, config.window_frames)
+    table: Tensor = encode(torch.zeros(1, 2 * config.window_frames, config.hidden_dim))
+    return table
 
 
-def _vqvae_table(num_stages: int) -> KeyTable:
-    decoder = [
-        *(rule for i in range(2) for rule in _residual(f"decoder.main.{i}", f"decoder.residuals.{i}")),
-        *(Key(f"decoder.main.{2 + 2 * i}.{{p}}", f"decoder.convs.{i}.{{p}}") for i in range(num_stages)),
-        Key(f"decoder.main.{2 + 2 * num_stages}.{{p}}", "decoder.out.{p}"),
-    ]
-    return KeyTable(
-        [*_encoder("encoder", "encoder", num_stages), Key("quantizer.embedding.weight", "quantizer.codebook"), *decoder]
-    )
+def _count(state: State, pattern: str) -> int:
+    return sum(re.fullmatch(pattern, key) is not None for key in state)
 
 
-def _encoder(published: str, ours: str, num_stages: int) -> list[Key]:
-    convs = [Key(f"{published}.main.{3 * i}.{{p}}", f"{ours}.convs.{i}.{{p}}") for i in range(num_stages)]
-    residuals = (_residual(f"{published}.main.{3 * i + 2}", f"{ours}.residuals.{i}") for i in range(num_stages))
-    return convs + [rule for rules in residuals for rule in rules]
-
-
-def _residual(published: str, ours: str) -> list[Key]:
+def _attention(published: str, ours: str) -> list[Key]:
     return [
-        Key(f"{published}.model.0.{{p}}", f"{ours}.expand.{{p}}"),
-        Key(f"{published}.model.2.{{p}}", f"{ours}.contract.{{p}}"),
+        Key(f"{published}.in_proj_{{p}}", f"{ours}.query.{{p}}", f"{ours}.key_value.{{p}}"),
+        Key(f"{published}.out_proj.{{p}}", f"{ours}.out.{{p}}"),
     ]
 
 
-def _load(model: ModelT, table: KeyTable, state: State) -> ModelT:
-    shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    model.load_state_dict(table.to_ours(state, shapes))
-    return model.eval()
+def _encoder_layers(published: str, ours: str) -> list[Key]:
+    published, ours = f"{published}.layers.{{i}}", f"{ours}.{{i}}"
+    return [
+        *_attention(f"{published}.self_attn", f"{ours}.self_attention"),
+        Key(f"{published}.linear1.{{p}}", f"{ours}.feedforward.expand.{{p}}"),
+        Key(f"{published}.linear2.{{p}}", f"{ours}.feedforward.contract.{{p}}"),
+        Key(f"{published}.norm1.{{p}}", f"{ours}.self_norm.{{p}}"),
+        Key(f"{published}.norm2.{{p}}", f"{ours}.feedforward_norm.{{p}}"),
+    ]
 
 
-def _shape(state: State, key: str) -> torch.Size:
-    if key not in state:
-        raise CheckpointError(f"These are not the published weights: {key} is missing.")
-    return state[key].shape
+def _decoder_layers(published: str, ours: str) -> list[Key]:
+    *rules, _ = _encoder_layers(published, ours)
+    published, ours = f"{published}.layers.{{i}}", f"{ours}.{{i}}"
+    return [
+        *rules,
+        *_attention(f"{published}.multihead_attn", f"{ours}.cross_attention"),
+        Key(f"{published}.norm2.{{p}}", f"{ours}.cross_norm.{{p}}"),
+        Key(f"{published}.norm3.{{p}}", f"{ours}.feedforward_norm.{{p}}"),
+    ]
+
+
+def _mlp(published: str, ours: str) -> list[Key]:
+    return [
+        Key(f"{published}.fc1.{{p}}", f"{ours}.expand.{{p}}"),
+        Key(f"{published}.fc2.{{p}}", f"{ours}.contract.{{p}}"),
+    ]
+
+
+def _part(part: str) -> list[Key]:
+    return [
+        *_mlp(f"motion2latent_{part}", f"to_part.{part}"),
+        *_decoder_layers(f"body_motion_decoder_{part}", f"part_decoder.{part}"),
+        Key(f"motion_out_proj_{part}.{{p}}", f"part_head.{part}.latents.{{p}}"),
+        *_mlp(f"motion_cls_{part}", f"part_head.{part}.logits"),
+    ]
+
+
+WAVE_ENCODER = KeyTable(
+    [
+        Key(f"feat_extractor.{{i}}.{published}.{{p}}", f"blocks.{{i}}.{ours}.{{p}}")
+        for published, ours in {
+            "conv1": "first.0",
+            "bn1": "first.1",
+            "conv2": "second.0",
+            "bn2": "second.1",
+            "downsample.0": "shortcut.0",
+            "downsample.1": "shortcut.1",
+        }.items()
+    ]
+)
+"""The waveform encoder of EMAGE, CaMN and DisCo."""
+
+
+def _table(num_motion_stages: int) -> KeyTable:
+    return KeyTable(
+        [
+            Key("mask_embedding", "mask_embedding"),
+            *encoder_keys("motion_encoder", "motion_encoder", num_motion_stages),
+            *WAVE_ENCODER.within("audio_encoder_face.", "face_speech.wave."),
+            Key("speaker_embedding_face.weight", "face_speaker.weight"),
+            *_mlp("bodyhints_face", "face_hints"),
+            Key("audio_face_motion_proj.{p}", "face_memory.{p}"),
+            *_decoder_layers("face_motion_decoder", "face_decoder"),
+            Key("face_out_proj.{p}", "face_head.latents.{p}"),
+            *_mlp("face_cls", "face_head.logits"),
+            *WAVE_ENCODER.within("audio_encoder_body.", "body_speech.wave."),
+            Key("speaker_embedding_body.weight", "body_speaker.weight"),
+            *_mlp("bodyhints_body", "body_hints"),
+            Key("moton_proj.{p}", "body_in.{p}"),  # spelled so
+            *_encoder_layers("motion_self_encoder", "body_encoder"),
+            Key("audio_body_motion_proj.{p}", "body_memory.{p}"),
+            *_decoder_layers("audio_motion_cross_attn", "audio_decoder"),
+            *(rule for part in ("upper", "hands", "lower") for rule in _part(part)),
+        ]
+    )

@@ -1,0 +1,128 @@
+"""Waveform encoder and masked audio-gesture transformer against the published program."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cospeech.hub.convert.emage import (
+    WAVE_ENCODER,
+    transformer_config,
+    transformer_from_published,
+    transformer_to_published,
+)
+from cospeech.models import EmageParts
+from cospeech.nn import WaveEncoder
+
+PARTS = EmageParts._fields
+
+
+def assert_within(actual, expected, tolerance):
+    torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance)
+
+
+def audio_of(int16):
+    return int16.float() / 32768 * 20
+
+
+def kept_tensors(layout):
+    """What the published constructor makes: counters and two periods of positions."""
+    keep = {}
+    for key, shape, _, status in layout["keys"]:
+        if status == "keep" and key.endswith("num_batches_tracked"):
+            keep[key] = torch.zeros(shape, dtype=torch.int64)
+        elif status == "keep":
+            dim, period = shape[-1], layout["config"]["pose_length"]
+            angles = torch.arange(period)[:, None] * 10000 ** (-torch.arange(0, dim, 2) / dim)
+            table = torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
+            keep[key] = table.repeat(shape[1] // period, 1)[None]
+    return keep
+
+
+def published_state(case, layout=None):
+    return case.published_state(layout, keep=kept_tensors(case.layout(layout)))
+
+
+_MODELS = {}
+
+
+def transformer_of(case):
+    """The transformer of a case; the last one is kept, since it takes seconds to fill."""
+    if case.salt not in _MODELS:
+        _MODELS.clear()
+        state, config = published_state(case, "emage_audio_model"), case.layout("emage_audio_model")["config"]
+        _MODELS[case.salt] = transformer_from_published(state, config).model
+    return _MODELS[case.salt]
+
+
+@pytest.mark.case("emage_wav_encoder")
+@torch.inference_mode()
+def test_wave_encoder(case):
+    config, state = case.layout()["config"], published_state(case)
+    encoder = WaveEncoder(config["out_dim"], config["audio_in"]).eval()
+    encoder.load_state_dict(WAVE_ENCODER.to_ours(state, {k: v.shape for k, v in encoder.state_dict().items()}))
+    for given, expected in (("audio_i16", "feat"), ("audio_short_i16", "feat_short")):
+        audio = audio_of(case.inputs[given])[:, None]
+        features = encoder(audio)
+        assert_within(features, case.outputs[expected], 1e-4)
+        assert encoder.num_features(audio.shape[-1]) == features.shape[1]
+    written = WAVE_ENCODER.to_published(encoder.state_dict())
+    assert written.keys() == state.keys()
+    assert all(torch.equal(written[key], state[key]) for key in state)
+
+
+@pytest.mark.case("emage_audio_forward")
+@torch.inference_mode()
+def test_window(case):
+    model, given, expected = transformer_of(case), case.inputs, case.outputs
+    heard, speaker = model.hear(audio_of(given["audio_i16"])), given["speaker_id"][:, 0]
+    seeded = torch.ones_like(given["motion"], dtype=torch.bool)
+    seeded[:, : model.config.seed_frames] = False
+    assert_output(model.complete(heard, given["motion"], seeded, speaker), expected, "")
+    for name, use_audio in (("random_noaudio_", False), ("random_audio_", True)):
+        output = model.complete(heard, given["motion"], given["mask_random"], speaker, use_audio=use_audio)
+        assert_output(output, expected, name)
+
+
+@pytest.mark.case("emage_audio_forward_short")
+@torch.inference_mode()
+def test_short_windows(case):
+    """A batch of windows with more features than frames."""
+    model, given = transformer_of(case), case.inputs
+    audio = audio_of(given["audio_i16"])
+    assert model.hear(audio).face.shape[1] == int(case.settings["audio_features"])
+    assert given["motion"].shape[1] == int(case.settings["frames"])
+    output = model(audio, given["motion"], given["mask"], given["speaker_id"][:, 0])
+    assert_output(output, case.outputs, "")
+
+
+def assert_output(output, expected, name):
+    for kind, parts in (("rec", output.latents), ("cls", output.logits)):
+        for part, value in zip(PARTS, parts, strict=True):
+            wanted = expected[f"{name}{kind}_{part}"]
+            stride = -(-value.shape[1] // wanted.shape[1])
+            assert_within(value[:, ::stride], wanted, 1e-4)
+
+
+@pytest.mark.case("emage_audio_forward")
+def test_keys_both_ways(case):
+    state = published_state(case, "emage_audio_model")
+    config = case.layout("emage_audio_model")["config"]
+    model, prototypes = transformer_from_published(state, config)
+    written = transformer_to_published(model, prototypes)
+    assert written.keys() == state.keys()
+    for key, tensor in state.items():
+        torch.testing.assert_close(written[key], tensor, rtol=0, atol=1e-5 if key.endswith(".pe") else 0, msg=key)
+    anew = transformer_to_published(model)
+    assert {key: value.shape for key, value in anew.items()} == {key: value.shape for key, value in state.items()}
+
+
+@pytest.mark.case("emage_audio_forward")
+def test_sizes_from_shapes(case):
+    layout = case.layout("emage_audio_model")
+    shapes = {key: torch.empty(shape, device="meta") for key, shape, _, _ in layout["keys"]}
+    named, config = layout["config"], transformer_config(shapes, layout["config"])
+    assert (config.hidden_dim, config.audio_dim) == (named["hidden_size"], named["audio_f"])
+    assert (config.motion_latent_dim, config.motion_dim) == (named["motion_f"], named["pose_dims"] + 7)
+    assert (config.num_codes, config.num_speakers) == (named["vae_codebook_size"], named["speaker_dims"])
+    assert (config.window_frames, config.seed_frames) == (named["pose_length"], named["seed_frames"])
