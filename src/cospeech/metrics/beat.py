@@ -1,8 +1,9 @@
 """Do hands stop when the voice starts? Beats of motion against beats of audio, by one definition of our own.
 
 A motion beat is where a hand stops or turns after it has moved: the first local minimum of its speed after a prominent
-peak. Audio beats come from whatever the caller trusts: onsets, or stressed syllables. Published protocols differ in
-every choice made here; this one is for comparing a motion with its own audio and with other audio.
+peak, or where the speed has fallen to a seventh of that peak, whichever comes first. Audio beats come from whatever the
+caller trusts: onsets, or stressed syllables. Published protocols differ in every choice made here; this one is for
+comparing a motion with its own audio and with other audio.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
-from scipy.signal import argrelmin, find_peaks
+from scipy.signal import find_peaks
 from torch import Tensor
 
 from cospeech._checks import check_shape
 
 __all__ = ["beat_consistency", "bootstrap_mean_interval", "motion_beats", "onset_peaks"]
+
+STOPPED_SHARE = 0.15  # of the speed at the peak before
 
 
 def motion_beats(positions: Tensor, rate_hz: float, *, min_drop: float = 0.2, smooth_seconds: float = 0.03) -> Tensor:
@@ -45,10 +48,12 @@ def motion_beats(positions: Tensor, rate_hz: float, *, min_drop: float = 0.2, sm
     velocity = np.gradient(positions.detach().cpu().double().numpy(), 1 / rate_hz, axis=0)
     speed = gaussian_filter1d(np.linalg.norm(velocity, axis=-1).mean(-1), smooth_seconds * rate_hz)
     peaks, _ = find_peaks(speed, prominence=min_drop)
-    minima = argrelmin(speed)[0]
-    following = np.searchsorted(minima, peaks, side="right")
-    beats = np.unique(minima[following[following < len(minima)]])
-    return torch.from_numpy(beats / rate_hz).to(positions)
+    beats = []
+    for peak in peaks:
+        stopped = (speed[peak:-1] <= STOPPED_SHARE * speed[peak]) | (np.diff(speed[peak:]) >= 0)
+        if stopped.any():
+            beats.append(peak + int(stopped.argmax()))
+    return torch.from_numpy(np.unique(np.array(beats)) / rate_hz).to(positions)
 
 
 def onset_peaks(

@@ -23,7 +23,8 @@ __all__ = ["Beat", "GesturePlan", "HandPlan", "HeadPlan", "plan_gestures", "plan
 
 STROKE_DELAY_SECONDS = 0.04  # from the beginning of the vowel to the end of the stroke: where its loudness peaks
 PREPARATION_SECONDS = 0.36
-OVERLAP_SECONDS = 0.07  # the stroke begins before the preparation has ended
+OVERLAP_SECONDS = 0.10  # the stroke begins before the preparation has ended
+LIFTING_SPEED = 0.9  # metres per second on average, at most
 RECOIL_SECONDS, RECOIL_SHARE = 0.28, 0.22
 HAND_LAG_SECONDS = 0.03  # wrist and fingers follow the arm
 NEW_PHRASE_SECONDS = 1.5  # without a stress, the hands go to rest
@@ -99,16 +100,17 @@ def plan_gestures(
     free_from = 0.0  # when the hands have ended what they were doing
     for phrase in _phrases(stresses, style):
         hands, is_left, is_right = _choose_hands(left, right, style, generator)
-        for number, (vowel, strength) in enumerate(phrase):
+        for vowel, strength in phrase:
             end = vowel + STROKE_DELAY_SECONDS
             start = end - style.stroke_seconds
-            rise = PREPARATION_SECONDS + (0.15 if number == 0 else 0.0)
-            begin = max(start + OVERLAP_SECONDS - rise, free_from)
-            if start - begin < 0.06:
-                continue  # no time to lift the hand (at the very start of the clip)
             place = np.array(style.centre) + generator.normal(0, [0.025, 0.018, 0.018])
             size = style.amplitude * (0.35 + 0.65 * strength)
             step = size * np.array(style.stroke) / np.linalg.norm(style.stroke)
+            way = max(float(np.linalg.norm(hand.arm.target - (place - 0.5 * step))) for hand in hands)
+            rise = max(PREPARATION_SECONDS, 1.15 * way / LIFTING_SPEED)
+            begin = max(start + OVERLAP_SECONDS - rise, free_from)
+            if start + OVERLAP_SECONDS - begin < max(way / LIFTING_SPEED, 0.12):
+                continue  # no time to lift the hand: the clip has just begun, or the other hand was busy
             palm = style.pronation + generator.normal(0, 0.08)
             for hand in hands:
                 own_place = place + generator.normal(0, 0.008, 3)
