@@ -147,7 +147,7 @@ def trees(draw: st.DrawFn) -> Skeleton:
     return Skeleton(names=tuple(map(str, range(len(parents)))), parents=tuple(parents), rest_joints=rest)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(skeleton=trees())
 def test_any_tree(skeleton: Skeleton) -> None:
     test_every_function_is_its_slow_twin(skeleton, (3,))
@@ -254,6 +254,14 @@ def test_inputs_are_left_alone() -> None:
     global_to_local(local_to_global(rotations, SMPLX), SMPLX)
     assert torch.equal(rotations, kept)
     assert torch.equal(translation, torch.ones(4, 3, dtype=torch.float64))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own, on its first compilation
+def test_a_compiler_sees_one_graph() -> None:
+    rotations = random_rotations(3, 22)
+    for function in (local_to_global, global_to_local, forward_kinematics, forward_kinematics_global):
+        compiled = torch.compile(lambda x, f=function: f(x, SMPL22), backend="aot_eager", fullgraph=True)
+        assert_same_with_gradients(compiled, lambda x, f=function: f(x, SMPL22), rotations)
 
 
 def test_errors() -> None:
