@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ __all__ = ["resolve"]
 
 PATTERNS = ("*.json", "*.safetensors", "README.md")
 """What a model of ours consists of; ``*`` reaches into folders. Pickles are never fetched."""
+
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 def resolve(
@@ -38,12 +41,11 @@ def resolve(
     """
     if name_or_path in BUNDLED:
         return bundled_folder(str(name_or_path))
-    path = Path(name_or_path).expanduser()
-    if path.is_dir():
+    name = os.fspath(name_or_path)
+    path = Path(name).expanduser()
+    if name and path.is_dir():
         return path
-    name = str(name_or_path)
-    owner, slash, model = name.partition("/")
-    if path.exists() or isinstance(name_or_path, os.PathLike) or not (owner and slash and model) or "/" in model:
+    if path.is_file() or isinstance(name_or_path, os.PathLike) or not _HUB_ID.fullmatch(name):
         raise ModelNotFoundError(
             f"No model {name!r}; give a folder, a Hub repository 'owner/name', or one of: {', '.join(BUNDLED)}."
         )

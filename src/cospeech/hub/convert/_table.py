@@ -108,6 +108,7 @@ class KeyTable:
             converted.update(zip(targets, pieces, strict=True))
         missing = {self._published_name(key) for key in shapes if key not in converted}
         problems += [f"missing {name}" for name in sorted(missing)]
+        problems += [f"missing {name}" for name in constants if name not in state]
         if not problems:
             problems = [problem for rule in constants.values() for problem in _check_constant(rule, state, converted)]
         if problems:
@@ -176,8 +177,6 @@ def _joined_shape(shapes: Sequence[Sequence[int]], axis: int) -> tuple[int, ...]
 
 
 def _check_constant(rule: Constant, state: State, ours: State) -> list[str]:
-    if rule.published not in state:
-        return [f"missing {rule.published}"]
     given, wanted = state[rule.published], rule.value(ours)
     if given.shape != wanted.shape:
         return [f"misshapen {rule.published}: {tuple(given.shape)} instead of {tuple(wanted.shape)}"]
