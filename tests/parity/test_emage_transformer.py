@@ -1,6 +1,8 @@
-"""Waveform encoder and masked audio-gesture transformer against the published program."""
+"""EMAGE's waveform encoder, transformer, whole clips and training losses against the published program."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 import torch
@@ -11,8 +13,19 @@ from cospeech.hub.convert.emage import (
     transformer_from_published,
     transformer_to_published,
 )
-from cospeech.models import EmageParts
+from cospeech.hub.convert.emage_vqvae import global_motion_from_published, vqvae_from_published
+from cospeech.losses import part_code_loss, part_latent_loss
+from cospeech.models import (
+    EmageGenerator,
+    EmageMotionCodec,
+    EmageParts,
+    blank_emage_hints,
+    emage_num_frames,
+    split_emage_motion,
+)
 from cospeech.nn import WaveEncoder
+from cospeech.representations import emage_matrix_to_axis_angle
+from cospeech.rotations import axis_angle_to_rot6d
 
 PARTS = EmageParts._fields
 
@@ -53,6 +66,12 @@ def transformer_of(case):
         state, config = published_state(case, "emage_audio_model"), case.layout("emage_audio_model")["config"]
         _MODELS[case.salt] = transformer_from_published(state, config).model
     return _MODELS[case.salt]
+
+
+def codec_of(case):
+    networks = {part: vqvae_from_published(case.published_state(f"emage_vq_{part}")) for part in PARTS}
+    global_motion = global_motion_from_published(case.published_state("emage_vae_global"))
+    return EmageMotionCodec(**networks, global_motion=global_motion, matrix_to_axis_angle=emage_matrix_to_axis_angle)
 
 
 @pytest.mark.case("emage_wav_encoder")
@@ -126,3 +145,72 @@ def test_sizes_from_shapes(case):
     assert (config.motion_latent_dim, config.motion_dim) == (named["motion_f"], named["pose_dims"] + 7)
     assert (config.num_codes, config.num_speakers) == (named["vae_codebook_size"], named["speaker_dims"])
     assert (config.window_frames, config.seed_frames) == (named["pose_length"], named["seed_frames"])
+
+
+def joined(parts):
+    return EmageParts(*(torch.cat(pieces, dim=1) for pieces in zip(*parts, strict=True)))
+
+
+@pytest.mark.case("emage_inference", "emage_inference_hints")
+@torch.inference_mode()
+def test_whole_clip(case):
+    generator, given, expected = EmageGenerator(transformer_of(case), codec_of(case)), case.inputs, case.outputs
+    audio = audio_of(case.inputs["audio_i16"])
+    motion, mask = blank_emage_hints(len(audio), emage_num_frames(audio.shape[1]), like=audio)
+    if "masked_motion" in given:
+        count = given["masked_motion"].shape[1]
+        motion[:, :count], mask[:, :count] = given["masked_motion"], given["mask"] == 1
+    speaker = torch.zeros(len(audio), dtype=torch.long)
+    windows = list(generator.generate(audio, motion, mask, speaker, strict_upstream=True))
+
+    indices = joined([window.indices for window in windows])
+    for part, value in zip(PARTS, indices, strict=True):
+        assert torch.equal(value, expected[f"index_{part}"]), part
+    stride = int(case.settings["slice"])
+    for name in ("latents", "logits"):
+        values = joined([getattr(window.output, name) for window in windows])
+        for part, value in zip(PARTS, values, strict=True):
+            assert_within(value[:, ::stride], expected[f"{'rec' if name == 'latents' else 'cls'}_{part}"], 1e-4)
+
+    decoded = generator.codec.decode(indices)
+    translated = generator.codec.translate(decoded, given["ref_trans"])
+    assert_within(decoded.expressions, expected["expression"], 1e-5)
+    assert_within(translated.translation, expected["trans"], 1e-5)
+    assert_within(decoded.features[..., -7:], expected["transfoot"], 1e-5)
+    assert_rotations_within(decoded.axis_angle.flatten(-2), expected["motion_axis_angle"])
+    assert_rotations_within(decoded.features[:, ::stride, :-7], expected["rot6d"])
+
+
+def assert_rotations_within(actual, expected):
+    assert_within(actual, expected, 1e-3)
+    assert ((actual - expected).abs() <= 1e-4).float().mean() >= 0.999
+
+
+@pytest.mark.case("emage_train_losses")
+@torch.inference_mode()
+def test_training_losses(case):
+    model, codec, given, expected = transformer_of(case), codec_of(case), case.inputs, case.outputs
+    rot6d = axis_angle_to_rot6d(given["poses"].reshape(*given["poses"].shape[:2], -1, 3)).flatten(2)
+    contact = given["contact"].float()
+    parts = split_emage_motion(rot6d, given["expressions"], given["trans"], contact)
+    indices, codes = codec.encode(parts), codec.encode_codes(parts)
+    for part, value in zip(PARTS, indices, strict=True):
+        assert torch.equal(value, expected[f"index_{part}"]), part
+
+    weights = json.loads(case.settings["weights"])
+    latent_weights, code_weights = ({part: weights[kind + part[0]] for part in PARTS} for kind in "lc")
+    motion = torch.cat([rot6d, given["trans"], contact], dim=-1)
+    seeded = torch.ones_like(motion)
+    seeded[:, : model.config.seed_frames] = 0
+    heard = model.hear(audio_of(given["audio_i16"]))
+    speaker = torch.zeros(len(motion), dtype=torch.long)
+    total = 0
+    passes = {"seed": (seeded, True), "audio": (given["mask_random"], True), "mask": (given["mask_random"], False)}
+    for name, (mask, use_audio) in passes.items():
+        output = model.complete(heard, motion, mask, speaker, use_audio=use_audio)
+        latent_loss = part_latent_loss(output.latents._asdict(), codes._asdict(), latent_weights)
+        code_loss = part_code_loss(output.logits._asdict(), indices._asdict(), code_weights)
+        torch.testing.assert_close(latent_loss, expected[f"rec_{name}"], rtol=1e-4, atol=0)
+        torch.testing.assert_close(code_loss, expected[f"cls_{name}"], rtol=1e-4, atol=0)
+        total = total + latent_loss + code_loss
+    torch.testing.assert_close(total, expected["all"], rtol=1e-4, atol=0)

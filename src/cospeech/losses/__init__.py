@@ -1,14 +1,25 @@
 """Training losses, each usable alone."""
 
+from cospeech.losses.emage import (
+    MotionTerms,
+    central_velocity,
+    locked_feet_loss,
+    part_code_loss,
+    part_latent_loss,
+    rotation_terms,
+    signal_terms,
+)
 from cospeech.losses.geodesic import geodesic_angles, geodesic_loss
-from cospeech.losses.kinematic import contact_loss, difference_losses, point_losses
+from cospeech.losses.kinematic import contact_loss, difference_losses, point_error_losses, point_losses
 from cospeech.losses.latent import kl_loss, latent_loss
 from cospeech.losses.quantizer import code_perplexity, quantizer_loss
 from cospeech.losses.structure import bone_cosines, bone_vectors, structure_loss
 
 __all__ = [
+    "MotionTerms",
     "bone_cosines",
     "bone_vectors",
+    "central_velocity",
     "code_perplexity",
     "contact_loss",
     "difference_losses",
@@ -16,7 +27,13 @@ __all__ = [
     "geodesic_loss",
     "kl_loss",
     "latent_loss",
+    "locked_feet_loss",
+    "part_code_loss",
+    "part_latent_loss",
+    "point_error_losses",
     "point_losses",
     "quantizer_loss",
+    "rotation_terms",
+    "signal_terms",
     "structure_loss",
 ]

@@ -8,6 +8,7 @@ from cospeech.models.emage_codec import (
     EmageParts,
     split_emage_motion,
 )
+from cospeech.models.emage_generation import EmageGenerator, EmageWindow, blank_emage_hints, emage_num_frames
 from cospeech.models.emage_vqvae import (
     EmageGlobalMotion,
     EmageVQVAE,
@@ -34,6 +35,7 @@ __all__ = [
     "Conditioning",
     "EmageConfig",
     "EmageDecoded",
+    "EmageGenerator",
     "EmageGlobalMotion",
     "EmageHeard",
     "EmageMotionCodec",
@@ -42,6 +44,7 @@ __all__ = [
     "EmageTransformer",
     "EmageVQVAE",
     "EmageVQVAEConfig",
+    "EmageWindow",
     "GlobalDiffConfig",
     "GlobalDiffDenoiser",
     "MaskedVAE",
@@ -56,6 +59,8 @@ __all__ = [
     "SpeechModelConfig",
     "TranslatedMotion",
     "VQVAEOutput",
+    "blank_emage_hints",
+    "emage_num_frames",
     "sample_latents",
     "split_emage_motion",
 ]

@@ -25,7 +25,14 @@ from cospeech.models.emage_vqvae import EmageGlobalMotion, EmageVQVAE, Translate
 from cospeech.rotations import axis_angle_to_rot6d, matrix_to_axis_angle, rot6d_to_matrix
 from cospeech.skeleton import SMPLX
 
-__all__ = ["EMAGE_PART_JOINTS", "EmageDecoded", "EmageMotionCodec", "EmageParts", "split_emage_motion"]
+__all__ = [
+    "EMAGE_PART_JOINTS",
+    "EmageDecoded",
+    "EmageMotionCodec",
+    "EmageParts",
+    "split_emage_motion",
+    "unturned_rot6d",
+]
 
 EMAGE_PART_JOINTS = {
     "face": (SMPLX.index("jaw"),),
@@ -35,7 +42,10 @@ EMAGE_PART_JOINTS = {
 }
 """Joints of each part, in the order of their channels."""
 
-_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+def unturned_rot6d() -> Tensor:
+    """Rot6D of all joints, none of them turned: ``(J, 6)``."""
+    return torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]).repeat(SMPLX.num_joints, 1)
 
 
 class EmageParts(NamedTuple):
@@ -182,7 +192,7 @@ class EmageMotionCodec(nn.Module):
             raise ValueError(f"`codes` must hold parts of one shape (B, T); got {sorted(shapes) or 'none'}.")
         decoded = indices.map(lambda part, x: self.vqvae(part).decode_indices(x))
         shape, like = shapes.pop(), self.face.quantizer.codebook
-        rot6d = like.new_tensor(_IDENTITY).repeat(*shape, SMPLX.num_joints, 1)
+        rot6d = unturned_rot6d().to(like).repeat(*shape, 1, 1)
         for part, motion in zip(decoded._fields, decoded, strict=True):
             joints = list(EMAGE_PART_JOINTS[part])
             if motion is not None:

@@ -3,12 +3,14 @@
 from cospeech.samplers.denoise import DenoiseStep, Predict, denoise, denoise_midpoint, draw_noise
 from cospeech.samplers.globaldiff import GlobalDiffSampler, count_published_windows
 from cospeech.samplers.guidance import guide, guide_batched
+from cospeech.samplers.masked_windows import MaskedWindow, plan_masked_windows, seed_masked_window
 from cospeech.samplers.seeded_windows import SeededWindows, WindowState, count_windows, inpaint_seed
 from cospeech.samplers.smoothing import savgol_coefficients, smooth_savgol
 
 __all__ = [
     "DenoiseStep",
     "GlobalDiffSampler",
+    "MaskedWindow",
     "Predict",
     "SeededWindows",
     "WindowState",
@@ -20,6 +22,8 @@ __all__ = [
     "guide",
     "guide_batched",
     "inpaint_seed",
+    "plan_masked_windows",
     "savgol_coefficients",
+    "seed_masked_window",
     "smooth_savgol",
 ]

@@ -6,16 +6,23 @@ table of positions. Both are accepted, and made again for a file that the publis
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from cospeech.errors import CheckpointError
+from cospeech.hub.convert._blocks import (
+    count_layers,
+    decoder_layer_keys,
+    encoder_layer_keys,
+    load_published_into,
+    shape_of,
+    two_layer_keys,
+)
 from cospeech.hub.convert._table import Key, KeyTable
-from cospeech.hub.convert.emage_vqvae import encoder_keys, load, shape_of
+from cospeech.hub.convert.emage_vqvae import encoder_keys
 from cospeech.models import EmageConfig, EmageParts, EmageTransformer
 from cospeech.nn import PeriodicPositionalEncoding
 
@@ -70,14 +77,14 @@ def transformer_config(state: State, published: Mapping[str, Any] | None = None)
         return EmageConfig(
             motion_dim=motion_dim,
             motion_latent_dim=motion_latent_dim,
-            num_motion_stages=_count(state, r"motion_encoder\.main\.\d+\.model\.0\.weight"),
+            num_motion_stages=count_layers(state, "motion_encoder.main.") // 2,  # convolution and residual block
             audio_dim=shape_of(state, "audio_body_motion_proj.weight")[1],
             hidden_dim=hidden_dim,
             feedforward_dim=shape_of(state, "motion_self_encoder.layers.0.linear1.weight")[0],
-            num_face_layers=_count(state, r"face_motion_decoder\.layers\.\d+\.linear1\.weight"),
-            num_self_layers=_count(state, r"motion_self_encoder\.layers\.\d+\.linear1\.weight"),
-            num_audio_layers=_count(state, r"audio_motion_cross_attn\.layers\.\d+\.linear1\.weight"),
-            num_part_layers=_count(state, r"body_motion_decoder_upper\.layers\.\d+\.linear1\.weight"),
+            num_face_layers=count_layers(state, "face_motion_decoder.layers."),
+            num_self_layers=count_layers(state, "motion_self_encoder.layers."),
+            num_audio_layers=count_layers(state, "audio_motion_cross_attn.layers."),
+            num_part_layers=count_layers(state, "body_motion_decoder_upper.layers."),
             code_dim=shape_of(state, "face_out_proj.weight")[0],
             num_codes=shape_of(state, "face_cls.fc2.weight")[0],
             num_speakers=num_speakers,
@@ -106,7 +113,7 @@ def transformer_from_published(state: State, published: Mapping[str, Any] | None
     given, positions = used.pop(_POSITIONS, None), _positions(config)
     if given is None or given.shape != positions.shape or not torch.allclose(given, positions, rtol=0, atol=1e-5):
         raise CheckpointError(f"{_POSITIONS} must hold sinusoidal positions of shape {tuple(positions.shape)}.")
-    model = load(lambda: EmageTransformer(config), _table(config.num_motion_stages), used)
+    model = load_published_into(lambda: EmageTransformer(config), _table(config.num_motion_stages), used)
     return PublishedTransformer(model, prototypes)
 
 
@@ -135,50 +142,18 @@ def _positions(config: EmageConfig) -> Tensor:
     return table
 
 
-def _count(state: State, pattern: str) -> int:
-    return sum(re.fullmatch(pattern, key) is not None for key in state)
-
-
-def _attention(published: str, ours: str) -> list[Key]:
-    return [
-        Key(f"{published}.in_proj_{{p}}", f"{ours}.query.{{p}}", f"{ours}.key_value.{{p}}"),
-        Key(f"{published}.out_proj.{{p}}", f"{ours}.out.{{p}}"),
-    ]
-
-
-def _encoder_layers(published: str, ours: str) -> list[Key]:
-    published, ours = f"{published}.layers.{{i}}", f"{ours}.{{i}}"
-    return [
-        *_attention(f"{published}.self_attn", f"{ours}.self_attention"),
-        Key(f"{published}.linear1.{{p}}", f"{ours}.feedforward.expand.{{p}}"),
-        Key(f"{published}.linear2.{{p}}", f"{ours}.feedforward.contract.{{p}}"),
-        Key(f"{published}.norm1.{{p}}", f"{ours}.self_norm.{{p}}"),
-        Key(f"{published}.norm2.{{p}}", f"{ours}.feedforward_norm.{{p}}"),
-    ]
-
-
-def _decoder_layers(published: str, ours: str) -> list[Key]:
-    *rules, _ = _encoder_layers(published, ours)
-    published, ours = f"{published}.layers.{{i}}", f"{ours}.{{i}}"
-    return [
-        *rules,
-        *_attention(f"{published}.multihead_attn", f"{ours}.cross_attention"),
-        Key(f"{published}.norm2.{{p}}", f"{ours}.cross_norm.{{p}}"),
-        Key(f"{published}.norm3.{{p}}", f"{ours}.feedforward_norm.{{p}}"),
-    ]
+def _stack(layer_keys: Callable[[str, str], list[Key]], published: str, ours: str) -> list[Key]:
+    return layer_keys(f"{published}.layers.{{i}}", f"{ours}.{{i}}")
 
 
 def _mlp(published: str, ours: str) -> list[Key]:
-    return [
-        Key(f"{published}.fc1.{{p}}", f"{ours}.expand.{{p}}"),
-        Key(f"{published}.fc2.{{p}}", f"{ours}.contract.{{p}}"),
-    ]
+    return two_layer_keys(published, ours, names=("fc1", "fc2"))
 
 
 def _part(part: str) -> list[Key]:
     return [
         *_mlp(f"motion2latent_{part}", f"to_part.{part}"),
-        *_decoder_layers(f"body_motion_decoder_{part}", f"part_decoder.{part}"),
+        *_stack(decoder_layer_keys, f"body_motion_decoder_{part}", f"part_decoder.{part}"),
         Key(f"motion_out_proj_{part}.{{p}}", f"part_head.{part}.latents.{{p}}"),
         *_mlp(f"motion_cls_{part}", f"part_head.{part}.logits"),
     ]
@@ -209,16 +184,16 @@ def _table(num_motion_stages: int) -> KeyTable:
             Key("speaker_embedding_face.weight", "face_speaker.weight"),
             *_mlp("bodyhints_face", "face_hints"),
             Key("audio_face_motion_proj.{p}", "face_memory.{p}"),
-            *_decoder_layers("face_motion_decoder", "face_decoder"),
+            *_stack(decoder_layer_keys, "face_motion_decoder", "face_decoder"),
             Key("face_out_proj.{p}", "face_head.latents.{p}"),
             *_mlp("face_cls", "face_head.logits"),
             *WAVE_ENCODER.within("audio_encoder_body.", "body_speech.wave."),
             Key("speaker_embedding_body.weight", "body_speaker.weight"),
             *_mlp("bodyhints_body", "body_hints"),
             Key("moton_proj.{p}", "body_in.{p}"),  # spelled so
-            *_encoder_layers("motion_self_encoder", "body_encoder"),
+            *_stack(encoder_layer_keys, "motion_self_encoder", "body_encoder"),
             Key("audio_body_motion_proj.{p}", "body_memory.{p}"),
-            *_decoder_layers("audio_motion_cross_attn", "audio_decoder"),
+            *_stack(decoder_layer_keys, "audio_motion_cross_attn", "audio_decoder"),
             *(rule for part in ("upper", "hands", "lower") for rule in _part(part)),
         ]
     )

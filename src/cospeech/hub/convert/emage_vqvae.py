@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Mapping
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cospeech.errors import CheckpointError
+from cospeech.hub.convert._blocks import load_published_into, shape_of
 from cospeech.hub.convert._table import Key, KeyTable
 from cospeech.models import EmageGlobalMotion, EmageVQVAE, EmageVQVAEConfig
 
@@ -16,14 +14,11 @@ __all__ = [
     "encoder_keys",
     "global_motion_from_published",
     "global_motion_to_published",
-    "load",
-    "shape_of",
     "vqvae_config",
     "vqvae_from_published",
     "vqvae_to_published",
 ]
 
-ModelT = TypeVar("ModelT", bound=nn.Module)
 State = Mapping[str, Tensor]
 
 
@@ -46,7 +41,7 @@ def vqvae_from_published(state: State) -> EmageVQVAE:
         CheckpointError: If the weights do not fit; every key at fault is listed.
     """
     config = vqvae_config(state)
-    return load(lambda: EmageVQVAE(config), _table(config.num_stages), state)
+    return load_published_into(lambda: EmageVQVAE(config), _table(config.num_stages), state)
 
 
 def vqvae_to_published(vqvae: EmageVQVAE) -> dict[str, Tensor]:
@@ -61,7 +56,7 @@ def global_motion_from_published(state: State) -> EmageGlobalMotion:
         CheckpointError: If the weights do not fit; every key at fault is listed.
     """
     config = vqvae_config(state)
-    return load(lambda: EmageGlobalMotion(config), _table(config.num_stages), state)
+    return load_published_into(lambda: EmageGlobalMotion(config), _table(config.num_stages), state)
 
 
 def global_motion_to_published(network: EmageGlobalMotion) -> dict[str, Tensor]:
@@ -74,30 +69,6 @@ def encoder_keys(published: str, ours: str, num_stages: int) -> list[Key]:
     convs = [Key(f"{published}.main.{3 * i}.{{p}}", f"{ours}.convs.{i}.{{p}}") for i in range(num_stages)]
     residuals = (_residual(f"{published}.main.{3 * i + 2}", f"{ours}.residuals.{i}") for i in range(num_stages))
     return convs + [rule for rules in residuals for rule in rules]
-
-
-def load(make: Callable[[], ModelT], table: KeyTable, state: State) -> ModelT:
-    """The model that ``make`` makes, in evaluation mode, with published weights; those are copied.
-
-    Raises:
-        CheckpointError: If the weights do not fit; every key at fault is listed.
-    """
-    with torch.device("meta"):
-        model = make()
-    shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    model.load_state_dict({key: value.clone() for key, value in table.to_ours(state, shapes).items()}, assign=True)
-    return model.eval()
-
-
-def shape_of(state: State, key: str) -> torch.Size:
-    """The shape of a tensor that must be there.
-
-    Raises:
-        CheckpointError: If it is not.
-    """
-    if key not in state:
-        raise CheckpointError(f"These are not the published weights: {key} is missing.")
-    return state[key].shape
 
 
 _CODEBOOK = "quantizer.embedding.weight"
