@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+from typing import Any
+
+import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from cospeech._checks import check_shape
 
-__all__ = ["contact_loss", "difference_losses", "point_losses"]
+__all__ = ["contact_loss", "difference_losses", "point_error_losses", "point_losses"]
 
 
 def point_losses(
@@ -44,13 +47,70 @@ def point_losses(
             "`predicted` and `target` must be alike, (..., T, J, 3) with T at least 3; "
             f"got {tuple(predicted.shape)} and {tuple(target.shape)}."
         )
-    losses = []
-    for order in range(3):
-        error = F.smooth_l1_loss(
-            predicted.diff(n=order, dim=-3), target.diff(n=order, dim=-3), beta=beta, reduction="none"
-        )
-        losses.append((error if weights is None else error * weights[:, None]).mean())
-    return losses[0], losses[1], losses[2]
+    if weights is not None:
+        check_shape("weights", weights, f"{predicted.shape[-2]}")
+    return point_error_losses(predicted - target, beta=beta, weights=weights)
+
+
+def point_error_losses(
+    errors: Tensor, *, beta: float = 0.02, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``point_losses`` of the differences between predicted and target points, which is all that they depend on.
+
+    Points that hang on a joint are linear in its position and rotation, so their errors can be had without the points.
+
+    Args:
+        errors: ``(..., T, J, 3)``, at least three frames.
+        beta: See ``point_losses``.
+        weights: See ``point_losses``.
+
+    Returns:
+        Three means: position, velocity, acceleration. First derivatives only.
+
+    Raises:
+        ValueError: If there are fewer than three frames.
+    """
+    if errors.ndim < 3 or errors.shape[-3] < 3:
+        raise ValueError(f"`errors` must be (..., T, J, 3) with T at least 3; got {tuple(errors.shape)}.")
+    frames = errors.reshape(-1, *errors.shape[-3:])
+    position, velocity, acceleration = _SmoothDifferences.apply(frames, beta, weights)  # type: ignore[no-untyped-call]
+    return position, velocity, acceleration
+
+
+class _SmoothDifferences(torch.autograd.Function):
+    """Smooth L1 means of ``(N, T, J, 3)`` and of its differences in time, each with its gradient in the same pass.
+
+    With ``c = clamp(d, -beta, beta)`` the loss of ``d`` is ``c (d - c / 2) / beta`` and its slope ``c / beta``.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, errors: Tensor, beta: float, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        losses, slopes, difference = [], [], errors
+        for order in range(3):
+            if order:
+                difference = difference[:, 1:] - difference[:, :-1]
+            near = difference.clamp(-beta, beta)
+            weighted = near if weights is None else near * weights.to(near)[:, None]
+            total = (weighted * torch.sub(difference, near, alpha=0.5)).sum()
+            losses.append(total / (beta * difference.numel()))
+            slopes.append(weighted)
+        ctx.save_for_backward(*slopes)
+        ctx.beta = beta
+        return losses[0], losses[1], losses[2]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        # From the highest order down: a difference passes its slope on to the later value and, negated, to the earlier.
+        result: Tensor | None = None
+        for slope, gradient in zip(ctx.saved_tensors[::-1], gradients[::-1], strict=True):
+            slope = slope * (gradient / (ctx.beta * slope.numel()))
+            if result is not None:
+                slope[:, 1:] += result
+                slope[:, :-1] -= result
+            result = slope
+        assert result is not None
+        return result, None, None
 
 
 def difference_losses(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
