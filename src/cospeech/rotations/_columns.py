@@ -42,14 +42,13 @@ class ColumnFormula:
     backward: Callable[..., Columns] | None = None
 
     def __call__(self, *rows: Tensor) -> Tensor:
+        if not all(x.is_floating_point() for x in rows):
+            raise TypeError(f"Rotations must be floating-point tensors; got {', '.join(str(x.dtype) for x in rows)}.")
         dtype = reduce(torch.promote_types, (x.dtype for x in rows))
-        if not dtype.is_floating_point:
-            raise TypeError(f"Rotations must be floating-point tensors; got {dtype}.")
         exact = torch.promote_types(dtype, torch.float32)
         rows = tuple(x.to(exact) for x in rows)
         if any(x.shape[:-1] != rows[0].shape[:-1] for x in rows):
-            leading: torch.Size = torch.broadcast_shapes(*(x.shape[:-1] for x in rows))  # type: ignore[no-untyped-call]
-            rows = tuple(x.expand(*leading, x.shape[-1]) for x in rows)
+            rows = _broadcast(rows)
         if torch.is_grad_enabled() and any(x.requires_grad for x in rows):
             return _apply(self, *rows).to(dtype)
         return self.run(*rows).to(dtype)
@@ -122,6 +121,15 @@ class _Differentiable(torch.autograd.Function):
 _Differentiable.forward.__signature__ = inspect.signature(_Differentiable.forward)  # type: ignore[attr-defined]
 
 
+def _broadcast(rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    try:
+        leading: torch.Size = torch.broadcast_shapes(*(x.shape[:-1] for x in rows))  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        shapes = " and ".join(str(tuple(x.shape)) for x in rows)
+        raise ValueError(f"Leading axes must broadcast; got columns of shapes {shapes}.") from None
+    return tuple(x.expand(*leading, x.shape[-1]) for x in rows)
+
+
 def _apply(formula: ColumnFormula, *rows: Tensor) -> Tensor:
     result: Tensor = _Differentiable.apply(formula, *rows)  # type: ignore[no-untyped-call]
     return result
@@ -153,10 +161,14 @@ def dot(a: Columns, b: Columns) -> Tensor:
 
 
 def cross(a: Columns, b: Columns) -> Columns:
-    """Cross product of two 3-vectors of columns; exactly zero for equal vectors, so no fused multiply-add."""
+    """Cross product of two 3-vectors of columns."""
     x, y, z = a
     u, v, w = b
-    return y * w - z * v, z * u - x * w, x * v - y * u
+    return (
+        torch.addcmul(y * w, z, v, value=-1),
+        torch.addcmul(z * u, x, w, value=-1),
+        torch.addcmul(x * v, y, u, value=-1),
+    )
 
 
 def select(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:

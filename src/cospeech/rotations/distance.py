@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cospeech._checks import check_shape
-from cospeech.rotations._columns import ColumnFormula, Columns, cross, dot
+from cospeech.rotations._columns import ColumnFormula, Columns, cross, dot, select
 
 __all__ = ["geodesic_distance"]
 
@@ -26,43 +26,58 @@ def geodesic_distance(first: Tensor, second: Tensor) -> Tensor:
         TypeError: If the numbers are not floating-point.
 
     Note:
-        From sine *and* cosine, so that nothing is lost near 0, where ``acos`` of the trace fails, nor near pi, where
-        ``asin`` of the matrix difference fails. The distance has a kink at 0 and at pi, like ``abs`` at 0; the
-        gradient is 0 there, and of the right length everywhere else.
+        Up to a right angle from the difference of the matrices, which is exact for near ones where their product is
+        not (and ``acos`` of its trace is worst); beyond from sine and cosine, where that difference flattens out. So
+        all digits are kept at 0 and at pi. The distance has a kink there, like ``abs`` at 0: the gradient is 0 at the
+        kink, and of the right length everywhere else.
     """
     check_shape("first", first, "... 3 3")
     check_shape("second", second, "... 3 3")
     return _DISTANCE(first.flatten(-2), second.flatten(-2)).squeeze(-1)
 
 
-def _rows(matrix: Columns) -> tuple[Columns, Columns, Columns]:
-    return matrix[:3], matrix[3:6], matrix[6:]
-
-
-def _sine_and_cosine(first: Columns, second: Columns) -> tuple[Tensor, Tensor, Columns]:
-    """Of the angle of ``first^T second``, and 2 sine times its axis, which is the sum of the rows' cross products."""
-    crosses = [cross(b, a) for a, b in zip(_rows(first), _rows(second), strict=True)]
-    axial = tuple(x + y + z for x, y, z in zip(*crosses, strict=True))
-    sine = dot(axial, axial).sqrt() / 2
-    return sine, (dot(first, second) - 1) / 2, axial
-
-
 def _distance(first: Columns, second: Columns) -> Columns:
-    sine, cosine, _ = _sine_and_cosine(first, second)
-    return (torch.atan2(sine, cosine),)
+    near, chord, _ = _near(first, second)
+    sine, cosine, _ = _far(first, second)
+    half = torch.atan2(chord, (1 - chord * chord).clamp_min(0.25).sqrt())
+    return (select(near, half + half, torch.atan2(sine, cosine)),)
 
 
 def _distance_backward(first: Columns, second: Columns, grad: Columns) -> Columns:
-    sine, cosine, axial = _sine_and_cosine(first, second)
-    scale = grad[0] / (2 * (sine * sine + cosine * cosine))
-    axis = tuple(scale * cosine / (2 * sine.clamp_min(1e-18)) * c for c in axial)
-    along = -scale * sine
-    to_first = (cross(axis, b) for b in _rows(second))
-    to_second = (cross(a, axis) for a in _rows(first))
+    near, chord, difference = _near(first, second)
+    sine, cosine, axial = _far(first, second)
+    # d angle = 2 d chord / sqrt(1 - chord^2), and 8 chord d chord = difference . d difference
+    straight = near * grad[0] / (4 * chord.clamp_min(TINY) * (1 - chord * chord).clamp_min(0.25).sqrt())
+    scale = (1 - near) * grad[0] / (2 * (sine * sine + cosine * cosine)).clamp_min(TINY)
+    axis = tuple(scale * cosine / (2 * sine.clamp_min(TINY)) * c for c in axial)
+    along = scale * -sine
+    to_first = (c for row in _rows(second) for c in cross(axis, row))
+    to_second = (c for row in _rows(first) for c in cross(row, axis))
     return (
-        *(c + along * x for c, x in zip((c for row in to_first for c in row), second, strict=True)),
-        *(c + along * x for c, x in zip((c for row in to_second for c in row), first, strict=True)),
+        *(c + along * x + straight * d for c, x, d in zip(to_first, second, difference, strict=True)),
+        *(c + along * x - straight * d for c, x, d in zip(to_second, first, difference, strict=True)),
     )
+
+
+TINY = 1e-18  # against division by zero; the numerators are 0 there
+
+
+def _near(first: Columns, second: Columns) -> tuple[Tensor, Tensor, Columns]:
+    """1 up to a right angle, else 0; sine of half the angle; difference of the matrices."""
+    difference = tuple(a - b for a, b in zip(first, second, strict=True))
+    squared = dot(difference, difference) / 8
+    return (0.5 - squared).sign().relu(), squared.sqrt(), difference
+
+
+def _far(first: Columns, second: Columns) -> tuple[Tensor, Tensor, Columns]:
+    """Sine and cosine of the angle; 2 sine times the axis, which is the sum of the rows' cross products."""
+    crosses = [cross(b, a) for a, b in zip(_rows(first), _rows(second), strict=True)]
+    axial = tuple(x + y + z for x, y, z in zip(*crosses, strict=True))
+    return dot(axial, axial).sqrt() / 2, (dot(first, second) - 1) / 2, axial
+
+
+def _rows(matrix: Columns) -> tuple[Columns, Columns, Columns]:
+    return matrix[:3], matrix[3:6], matrix[6:]
 
 
 _DISTANCE = ColumnFormula(_distance, _distance_backward)

@@ -7,7 +7,6 @@ that return to the first axis (proper). SciPy writes intrinsic orders with the s
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -73,7 +72,6 @@ def _check_order(order: str) -> None:
         raise ValueError(f"`order` must be three of X, Y, Z, neighbours different, such as 'ZXY'; got {order!r}.")
 
 
-@lru_cache(maxsize=12)
 def _formulas(order: str) -> tuple[ColumnFormula, ColumnFormula]:
     """To the matrix and back, for axes i, j and the remaining k; an odd (i, j, k) turns every sine around."""
     i, j = "XYZ".index(order[0]), "XYZ".index(order[1])

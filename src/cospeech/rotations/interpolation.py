@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from cospeech._checks import check_shape
 from cospeech.rotations._columns import ColumnFormula, Columns, dot
@@ -84,15 +83,16 @@ def slerp(start: Tensor, end: Tensor, weight: Tensor | float) -> Tensor:
         Shoemake, "Animating Rotation with Quaternion Curves", SIGGRAPH 1985.
 
     Example:
+        >>> from cospeech.rotations import axis_angle_to_quaternion, quaternion_to_axis_angle
         >>> start, end = axis_angle_to_quaternion(torch.tensor([[0.0, 0.0, 0.2], [0.0, 0.0, 0.6]]))
         >>> quaternion_to_axis_angle(slerp(start, end, 0.5))
         tensor([0.0000, 0.0000, 0.4000])
     """
     check_shape("start", start, "... 4")
     check_shape("end", end, "... 4")
-    if not isinstance(weight, Tensor):
-        weight = torch.tensor(weight, dtype=start.dtype, device=start.device)
-    return _SLERP(start, end, weight[..., None])
+    dtype = torch.promote_types(start.dtype, end.dtype)
+    weight = torch.as_tensor(weight, dtype=torch.promote_types(dtype, torch.float32), device=start.device)
+    return _SLERP(start, end, weight[..., None]).to(dtype)
 
 
 def mean_rotation(matrix: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -104,14 +104,14 @@ def mean_rotation(matrix: Tensor, weight: Tensor | None = None) -> Tensor:
 
     Returns:
         Rotation matrices, ``(..., 3, 3)``. Where the mean is not unique (half turns about all three axes, or
-        weights of 0), one of the minimisers is returned and its gradient is meaningless but finite; no error, since
-        looking would make a GPU wait.
+        weights of 0), one of the minimisers is returned, and its gradient means nothing; no error, since looking
+        would make a GPU wait.
 
     Raises:
         ValueError: If a shape is wrong or N is 0.
 
     Note:
-        Gradients are exact, also for a mean of equal rotations; they cannot be differentiated again.
+        Gradients are exact, also for a mean of equal rotations.
 
     Reference:
         Markley, Cheng, Crassidis and Oshman, "Averaging Quaternions", 2007; the eigenvector form is Davenport's.
@@ -126,7 +126,7 @@ def mean_rotation(matrix: Tensor, weight: Tensor | None = None) -> Tensor:
     else:
         check_shape("weight", weight, "... N")
         total = torch.einsum("...n,...nij->...ij", weight.to(exact), matrix.to(exact))
-    quaternion, *_ = _TopEigenvector.apply(_davenport(total))  # type: ignore[no-untyped-call]
+    quaternion: Tensor = _TopEigenvector.apply(_davenport(total))  # type: ignore[no-untyped-call]
     return quaternion_to_matrix(quaternion).to(dtype)
 
 
@@ -168,22 +168,23 @@ class _TopEigenvector(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        values, vectors = torch.linalg.eigh(matrix)
-        return vectors[..., -1], values, vectors
+    def forward(matrix: Tensor) -> Tensor:
+        vectors: Tensor = torch.linalg.eigh(matrix).eigenvectors
+        return vectors[..., -1].contiguous()
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, ...]) -> None:
-        _, values, vectors = output
-        ctx.mark_non_differentiable(values, vectors)
-        ctx.save_for_backward(values, vectors)
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs, output)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor, *_: Any) -> Tensor:
-        values, vectors = ctx.saved_tensors
-        gaps = (values[..., -1:] - values).clamp_min(torch.finfo(values.dtype).tiny)
-        weights = torch.cat([1 / gaps[..., :-1], torch.zeros_like(gaps[..., -1:])], -1)
-        pulled: Tensor = vectors @ (weights[..., None] * (vectors.transpose(-1, -2) @ grad[..., None]))
-        top: Tensor = vectors[..., None, :, -1]
-        return pulled * top
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        # (value I - matrix) is singular along the vector alone, which the right side does not contain.
+        matrix, vector = ctx.saved_tensors
+        column, row = vector[..., :, None], vector[..., None, :]
+        value = row @ matrix @ column
+        shift = torch.finfo(matrix.dtype).eps * (1 + value)  # a mean that is not unique still gives numbers
+        system = (value + shift) * torch.eye(4, dtype=matrix.dtype, device=matrix.device) - matrix + column * row
+        across = grad[..., :, None] - column * (row @ grad[..., :, None])
+        pulled: Tensor = torch.linalg.solve_ex(system, across).result
+        result: Tensor = pulled * row
+        return result
