@@ -1,5 +1,7 @@
 """Published networks, one per page, configuration on top."""
 
+from cospeech.models.camn import CamnConfig, CamnModel
+from cospeech.models.disco import DiscoConfig, DiscoModel, DiscoOutput
 from cospeech.models.emage import EmageConfig, EmageHeard, EmageOutput, EmageTransformer
 from cospeech.models.emage_codec import (
     EMAGE_PART_JOINTS,
@@ -27,12 +29,18 @@ from cospeech.models.globaldiff import (
     SpeechModel,
     SpeechModelConfig,
 )
+from cospeech.models.globaldiff_stacked import StackedDenoiser, optimize_denoiser
 from cospeech.models.masked_vae import MaskedVAE, MaskedVAEConfig, MotionLatents, ReconstructedMotion, sample_latents
 
 __all__ = [
     "EMAGE_PART_JOINTS",
     "BlockConditioning",
+    "CamnConfig",
+    "CamnModel",
     "Conditioning",
+    "DiscoConfig",
+    "DiscoModel",
+    "DiscoOutput",
     "EmageConfig",
     "EmageDecoded",
     "EmageGenerator",
@@ -57,10 +65,12 @@ __all__ = [
     "SkeletonAutoencoderConfig",
     "SpeechModel",
     "SpeechModelConfig",
+    "StackedDenoiser",
     "TranslatedMotion",
     "VQVAEOutput",
     "blank_emage_hints",
     "emage_num_frames",
+    "optimize_denoiser",
     "sample_latents",
     "split_emage_motion",
 ]

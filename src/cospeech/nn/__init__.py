@@ -8,7 +8,9 @@ from cospeech.nn.optimization import optimize
 from cospeech.nn.periodic import PeriodicPositionalEncoding
 from cospeech.nn.positional import SinusoidalPositionalEncoding, inverse_frequencies, sinusoidal_positions
 from cospeech.nn.quantizer import Quantized, VectorQuantizer
+from cospeech.nn.recurrent import SummedBidirectionalLSTM
 from cospeech.nn.temporal import TemporalDecoder, TemporalEncoder, TemporalResidual
+from cospeech.nn.stacked import StackedLinear, stack_modules
 from cospeech.nn.transformer import FeedForward, TransformerDecoderLayer, TransformerEncoderLayer
 from cospeech.nn.wave_encoder import WaveBlock, WaveEncoder
 
@@ -23,6 +25,8 @@ __all__ = [
     "PeriodicPositionalEncoding",
     "Quantized",
     "SinusoidalPositionalEncoding",
+    "StackedLinear",
+    "SummedBidirectionalLSTM",
     "TemporalDecoder",
     "TemporalEncoder",
     "TemporalResidual",
@@ -35,4 +39,5 @@ __all__ = [
     "modulate",
     "optimize",
     "sinusoidal_positions",
+    "stack_modules",
 ]
