@@ -21,7 +21,7 @@ __all__ = ["ColumnFormula", "Columns", "cross", "dot", "select"]
 
 Columns = tuple[Tensor, ...]
 
-BLOCK_ROWS = 8192  # per thread; ten float32 columns in, ten out and the temporaries between take about 1 MB
+BLOCK_ROWS = 16_384  # per thread: 64 KB a float32 column; measured best between 8192 and 65,536 on a 1 MB L2 cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ class ColumnFormula:
         rows = tuple(x.reshape(-1, x.shape[-1]) for x in rows)
         count = rows[0].shape[0]
         # The compiler fuses the columns itself; short inputs fit the cache whole and save the loop and the copies.
-        if torch.compiler.is_compiling() or rows[0].device.type != "cpu" or count <= BLOCK_ROWS // 4:
+        if torch.compiler.is_compiling() or rows[0].device.type != "cpu" or count <= BLOCK_ROWS // 8:
             result = torch.stack(self.forward(*(x.unbind(-1) for x in rows)), dim=-1)
             return result.reshape(*leading, result.shape[-1])
         block = BLOCK_ROWS * torch.get_num_threads()
