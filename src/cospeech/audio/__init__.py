@@ -15,14 +15,17 @@ from cospeech.audio.mel import hertz_to_mel, mel_filter_bank, mel_spectrogram, m
 from cospeech.audio.onset import detect_onsets, onset_strength, pick_peaks
 from cospeech.audio.prosody import ProsodyConfig, ProsodyFeatures
 from cospeech.audio.resample import SincFilter, resample
+from cospeech.audio.speech import GLOBALDIFF_SPEECH_ENCODER, SpeechEncoder, normalize_waveform
 from cospeech.audio.waveform import AudioInfo, audio_info, check_speech, iter_audio, load_audio, measure_speech
 
 __all__ = [
+    "GLOBALDIFF_SPEECH_ENCODER",
     "AudioInfo",
     "AudioSource",
     "ProsodyConfig",
     "ProsodyFeatures",
     "SincFilter",
+    "SpeechEncoder",
     "amplitude_envelope",
     "audio_info",
     "check_speech",
@@ -37,6 +40,7 @@ __all__ = [
     "mel_filter_bank",
     "mel_spectrogram",
     "mel_to_hertz",
+    "normalize_waveform",
     "onset_strength",
     "pick_peaks",
     "power_to_decibel",
