@@ -1,6 +1,12 @@
 """Published networks, one per page, configuration on top."""
 
 from cospeech.models.camn import CamnConfig, CamnModel
+from cospeech.models.diffsheg import (
+    DiffSHEGConditioning,
+    DiffSHEGConfig,
+    DiffSHEGDenoiser,
+    DiffSHEGModulations,
+)
 from cospeech.models.disco import DiscoConfig, DiscoModel, DiscoOutput
 from cospeech.models.emage import EmageConfig, EmageHeard, EmageOutput, EmageTransformer
 from cospeech.models.emage_codec import (
@@ -38,6 +44,10 @@ __all__ = [
     "CamnConfig",
     "CamnModel",
     "Conditioning",
+    "DiffSHEGConditioning",
+    "DiffSHEGConfig",
+    "DiffSHEGDenoiser",
+    "DiffSHEGModulations",
     "DiscoConfig",
     "DiscoModel",
     "DiscoOutput",

@@ -2,23 +2,30 @@
 
 from cospeech.nn.attention import KeyValue, MultiHeadAttention
 from cospeech.nn.content_rhythm import ContentRhythmAttention
+from cospeech.nn.ema_codebook import EmaCodebook, kmeans_codes
 from cospeech.nn.embedding import OneHotEmbedding
+from cospeech.nn.linear_attention import LinearAttention
 from cospeech.nn.normalization import AdaptiveModulation, Modulation, modulate
 from cospeech.nn.optimization import optimize
 from cospeech.nn.periodic import PeriodicPositionalEncoding
 from cospeech.nn.positional import SinusoidalPositionalEncoding, inverse_frequencies, sinusoidal_positions
-from cospeech.nn.quantizer import Quantized, VectorQuantizer
+from cospeech.nn.quantizer import Quantized, VectorQuantizer, nearest_codes
 from cospeech.nn.recurrent import SummedBidirectionalLSTM
-from cospeech.nn.temporal import TemporalDecoder, TemporalEncoder, TemporalResidual
 from cospeech.nn.stacked import StackedLinear, stack_modules
+from cospeech.nn.stylization import Film, Stylization
+from cospeech.nn.temporal import TemporalDecoder, TemporalEncoder, TemporalResidual
+from cospeech.nn.timestep import timestep_embedding
 from cospeech.nn.transformer import FeedForward, TransformerDecoderLayer, TransformerEncoderLayer
 from cospeech.nn.wave_encoder import WaveBlock, WaveEncoder
 
 __all__ = [
     "AdaptiveModulation",
     "ContentRhythmAttention",
+    "EmaCodebook",
     "FeedForward",
+    "Film",
     "KeyValue",
+    "LinearAttention",
     "Modulation",
     "MultiHeadAttention",
     "OneHotEmbedding",
@@ -27,6 +34,7 @@ __all__ = [
     "SinusoidalPositionalEncoding",
     "StackedLinear",
     "SummedBidirectionalLSTM",
+    "Stylization",
     "TemporalDecoder",
     "TemporalEncoder",
     "TemporalResidual",
@@ -36,8 +44,11 @@ __all__ = [
     "WaveBlock",
     "WaveEncoder",
     "inverse_frequencies",
+    "kmeans_codes",
     "modulate",
+    "nearest_codes",
     "optimize",
     "sinusoidal_positions",
+    "timestep_embedding",
     "stack_modules",
 ]
