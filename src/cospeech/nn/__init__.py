@@ -2,6 +2,7 @@
 
 from cospeech.nn.attention import KeyValue, MultiHeadAttention
 from cospeech.nn.content_rhythm import ContentRhythmAttention
+from cospeech.nn.conv import CausalConv1d, CausalResidual
 from cospeech.nn.ema_codebook import EmaCodebook, kmeans_codes
 from cospeech.nn.embedding import OneHotEmbedding
 from cospeech.nn.linear_attention import LinearAttention
@@ -12,6 +13,7 @@ from cospeech.nn.positional import SinusoidalPositionalEncoding, inverse_frequen
 from cospeech.nn.quantizer import Quantized, VectorQuantizer, nearest_codes
 from cospeech.nn.recurrent import SummedBidirectionalLSTM
 from cospeech.nn.stacked import StackedLinear, stack_modules
+from cospeech.nn.streaming import StreamingLayer, StreamingSequence, run_chunks
 from cospeech.nn.stylization import Film, Stylization
 from cospeech.nn.temporal import TemporalDecoder, TemporalEncoder, TemporalResidual
 from cospeech.nn.timestep import timestep_embedding
@@ -20,6 +22,8 @@ from cospeech.nn.wave_encoder import WaveBlock, WaveEncoder
 
 __all__ = [
     "AdaptiveModulation",
+    "CausalConv1d",
+    "CausalResidual",
     "ContentRhythmAttention",
     "EmaCodebook",
     "FeedForward",
@@ -33,8 +37,10 @@ __all__ = [
     "Quantized",
     "SinusoidalPositionalEncoding",
     "StackedLinear",
-    "SummedBidirectionalLSTM",
+    "StreamingLayer",
+    "StreamingSequence",
     "Stylization",
+    "SummedBidirectionalLSTM",
     "TemporalDecoder",
     "TemporalEncoder",
     "TemporalResidual",
@@ -48,7 +54,8 @@ __all__ = [
     "modulate",
     "nearest_codes",
     "optimize",
+    "run_chunks",
     "sinusoidal_positions",
-    "timestep_embedding",
     "stack_modules",
+    "timestep_embedding",
 ]

@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Quantized", "VectorQuantizer"]
+from cospeech._checks import check_shape
+
+__all__ = ["Quantized", "VectorQuantizer", "nearest_codes"]
 
 
 class Quantized(NamedTuple):
@@ -58,23 +60,29 @@ class VectorQuantizer(nn.Module):
         # In float32 `z + (e - z)` is not exactly `e`, as in the published programs.
         return Quantized(latents + (codes - latents).detach(), codes, indices)
 
-    @torch.no_grad()
     def nearest(self, latents: Tensor) -> Tensor:
-        """Rows of the codes nearest to ``(..., C)``: int64, ``(...)``; of equally near ones the first.
-
-        Raises:
-            ValueError: If the last axis is not as wide as the codes.
-        """
-        if latents.shape[-1:] != self.codebook.shape[1:]:
-            width = self.codebook.shape[1]
-            raise ValueError(f"`latents` must have shape (..., {width}); got {tuple(latents.shape)}.")
-        flat = latents.reshape(-1, self.codebook.shape[1])
-        # One matrix, filled in place. The squares of the latents cannot change which code is nearest, but they are in
-        # the published sum, and with it in how rounding breaks ties.
-        distances = flat.square().sum(1, keepdim=True) + self.codebook.square().sum(1)
-        distances.addmm_(flat, self.codebook.t(), alpha=-2)
-        return distances.argmin(1).view(latents.shape[:-1])
+        """Rows of the codes nearest to ``(..., C)``; see ``nearest_codes``."""
+        return nearest_codes(latents, self.codebook)
 
     def lookup(self, indices: Tensor) -> Tensor:
         """The codes ``(..., C)`` in the rows ``(...)``."""
         return F.embedding(indices, self.codebook)
+
+
+@torch.no_grad()
+def nearest_codes(latents: Tensor, codebook: Tensor) -> Tensor:
+    """The rows of a codebook ``(N, C)`` nearest to latents ``(..., C)``.
+
+    Returns:
+        int64, ``(...)``; of equally near rows the first.
+
+    Raises:
+        ValueError: If latents and codes are not equally wide.
+    """
+    check_shape("latents", latents, f"... {codebook.shape[1]}")
+    flat = latents.reshape(-1, codebook.shape[1])
+    # One matrix, filled in place. The squares of the latents cannot change which code is nearest, but they are in the
+    # published sum, and with it in how rounding breaks ties.
+    distances = flat.square().sum(1, keepdim=True) + codebook.square().sum(1)
+    distances.addmm_(flat, codebook.t(), alpha=-2)
+    return distances.argmin(1).view(latents.shape[:-1])

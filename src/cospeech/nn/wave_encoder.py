@@ -69,7 +69,7 @@ class WaveEncoder(nn.Module):
         Raises:
             ValueError: If the signal is too short for one feature.
         """
-        if self.num_features(signal.shape[-1]) < 1:
+        if not signal.shape[-1] or self.num_features(signal.shape[-1]) < 1:
             raise ValueError(f"`signal` is too short for a feature; got {signal.shape[-1]} samples.")
         for block in self.blocks:
             signal = block(signal)
