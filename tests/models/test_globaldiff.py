@@ -12,6 +12,8 @@ from cospeech.models import (
     SeededDiTBlock,
     SpeechModel,
     SpeechModelConfig,
+    StackedDenoiser,
+    optimize_denoiser,
 )
 
 SMALL = GlobalDiffConfig(
@@ -265,3 +267,30 @@ def test_speech_model_works_frame_count_free_and_by_speaker(generator):
     torch.testing.assert_close(both, torch.cat([first, second]), rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match=r"`features` must have shape \(B, T, 6\)"):
         model(torch.zeros(1, 9, 7), torch.tensor([0]))
+
+
+@pytest.mark.parametrize("config", [SMALL, TINY_BODY], ids=["smplx", "five joints"])
+def test_stacked_streams_equal_two(config, generator):
+    model = shaken(GlobalDiffDenoiser(config), generator)
+    stacked = StackedDenoiser(model)
+    given = inputs(config, generator)
+    noisy, times = torch.randn(2, 12, config.motion_dim, generator=generator), torch.tensor([0.0, 0.4, 0.9])
+    kept = stacked.modulate(given["speaker"], times)
+    plain = model.prepare(**given, times=times)
+    for conditioning in (
+        stacked.prepare(**given, times=times),
+        stacked.prepare(**given, times=times, modulations=kept),
+    ):
+        for i in range(3):
+            expected = model.denoise(noisy, plain, i)
+            torch.testing.assert_close(stacked.denoise(noisy, conditioning, i), expected, rtol=0, atol=1e-5)
+    assert stacked.config is config
+
+
+def test_optimized_denoiser_equals_plain(generator):
+    model = shaken(GlobalDiffDenoiser(SMALL), generator)
+    fast = optimize_denoiser(model, batch_size=2, num_frames=12)
+    given = inputs(SMALL, generator)
+    noisy, times = torch.randn(2, 12, 333, generator=generator), torch.tensor([0.4])
+    expected = model.denoise(noisy, model.prepare(**given, times=times), 0)
+    torch.testing.assert_close(fast.denoise(noisy, fast.prepare(**given, times=times), 0), expected, rtol=0, atol=1e-4)

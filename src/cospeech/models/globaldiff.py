@@ -121,25 +121,36 @@ class BlockConditioning(NamedTuple):
         return tuple(BlockConditioning(Modulation(*row[:3]), Modulation(*row[3:6]), KeyValue(*row[6:])) for row in rows)
 
 
-class StreamConditioning(NamedTuple):
-    """What one stream takes from everything but the noisy window.
+class StreamInputs(NamedTuple):
+    """What the tokens of one stream take from expressions and audio.
 
     Attributes:
         expression: Share of the expressions in the motion input, ``(B, T, C)``.
         audio: Share of the audio and the positions in the tokens, ``(B, T, C)``.
-        blocks: For each time, for each block, its conditioning.
     """
 
     expression: Tensor
     audio: Tensor
-    blocks: tuple[tuple[BlockConditioning, ...], ...]
 
 
 class Conditioning(NamedTuple):
-    """What the denoiser needs besides the noisy window, for each of the times that were prepared."""
+    """What the denoiser needs besides the noisy window.
 
-    hand: StreamConditioning
-    body: StreamConditioning
+    Attributes:
+        hand: For the tokens of the hand stream.
+        body: For the tokens of the body stream.
+        steps: For each time that was prepared, for each stack of blocks (hand, body, or both as one), for each block.
+    """
+
+    hand: StreamInputs
+    body: StreamInputs
+    steps: tuple[tuple[tuple[BlockConditioning, ...], ...], ...]
+
+    @classmethod
+    def of_stacks(cls, hand: StreamInputs, body: StreamInputs, *stacks: list[BlockConditioning]) -> Conditioning:
+        """From the conditionings of each stack's blocks, whose leading axis is that of the times."""
+        by_time = (zip(*(block.unbind() for block in stack), strict=True) for stack in stacks)
+        return cls(hand, body, tuple(zip(*by_time, strict=True)))
 
 
 class SeededDiTBlock(nn.Module):
@@ -220,26 +231,25 @@ class _Stream(nn.Module):
     def modulations(self, condition: Tensor) -> tuple[tuple[Modulation, ...], ...]:
         return tuple(cast(SeededDiTBlock, block).modulation(condition) for block in self.blocks)
 
-    def prepare(
-        self, audio: Tensor, expressions: Tensor, seed: Tensor, modulations: tuple[tuple[Modulation, ...], ...]
-    ) -> StreamConditioning:
-        seed = self.positions(self.seed_in(seed[..., self.channels]))
-        blocks = (
-            cast(SeededDiTBlock, block).condition(seed, of_block).unbind()
-            for block, of_block in zip(self.blocks, modulations, strict=True)
-        )
-        return StreamConditioning(
-            expression=self.expression_in(expressions),
-            audio=self.positions(self.audio_fuse(audio)),
-            blocks=tuple(zip(*blocks, strict=True)),
-        )
+    def inputs(self, audio: Tensor, expressions: Tensor) -> StreamInputs:
+        return StreamInputs(self.expression_in(expressions), self.positions(self.audio_fuse(audio)))
 
-    def forward(self, noisy: Tensor, conditioning: StreamConditioning, step_index: int) -> Tensor:
+    def condition(self, seed: Tensor, modulations: tuple[tuple[Modulation, ...], ...]) -> list[BlockConditioning]:
+        seed = self.positions(self.seed_in(seed[..., self.channels]))
+        return [
+            cast(SeededDiTBlock, block).condition(seed, of_block)
+            for block, of_block in zip(self.blocks, modulations, strict=True)
+        ]
+
+    def tokens(self, noisy: Tensor, inputs: StreamInputs) -> Tensor:
         part = self.part_in(noisy[..., self.channels])
-        motion = self.motion_in(noisy) + conditioning.expression
-        x = self.fuse(torch.cat([part, motion], dim=-1)) + conditioning.audio
-        for block, block_conditioning in zip(self.blocks, conditioning.blocks[step_index], strict=True):
-            x = block(x, block_conditioning)
+        motion = self.motion_in(noisy) + inputs.expression
+        tokens: Tensor = self.fuse(torch.cat([part, motion], dim=-1)) + inputs.audio
+        return tokens
+
+    def forward(self, x: Tensor, conditionings: tuple[BlockConditioning, ...]) -> Tensor:
+        for block, conditioning in zip(self.blocks, conditionings, strict=True):
+            x = block(x, conditioning)
         clean: Tensor = self.head(x)
         return clean
 
@@ -327,22 +337,31 @@ class GlobalDiffDenoiser(nn.Module):
         Raises:
             ValueError: If a shape does not fit the configuration.
         """
+        parts = self.conditions(features, expressions, seed, modulations or self.modulate(speaker, times))
+        return Conditioning.of_stacks(*parts)
+
+    def conditions(
+        self, features: Tensor, expressions: Tensor, seed: Tensor, modulations: Modulations
+    ) -> tuple[StreamInputs, StreamInputs, list[BlockConditioning], list[BlockConditioning]]:
+        """What ``prepare`` consists of: inputs of hand and body, then the conditionings of the blocks of each."""
         config = self.config
         check_shape("features", features, f"B T {config.feature_dim}")
         check_shape("expressions", expressions, f"B T {config.expression_dim}")
         check_shape("seed", seed, f"B {config.num_seed_frames} {config.motion_dim}")
         audio = self.audio_projection(features)
-        modulations = modulations or self.modulate(speaker, times)
-        return Conditioning(
-            self.hand.prepare(audio, expressions, seed, modulations.hand),
-            self.body.prepare(audio, expressions, seed, modulations.body),
+        return (
+            self.hand.inputs(audio, expressions),
+            self.body.inputs(audio, expressions),
+            self.hand.condition(seed, modulations.hand),
+            self.body.condition(seed, modulations.body),
         )
 
     def denoise(self, noisy: Tensor, conditioning: Conditioning, step_index: int) -> Tensor:
         """The predicted clean motion behind ``noisy``, ``(B, T, 6 J + 3)``, at the prepared time ``step_index``."""
         check_shape("noisy", noisy, f"B T {self.config.motion_dim}")
-        hand = self.hand(noisy, conditioning.hand, step_index)
-        body = self.body(noisy, conditioning.body, step_index)
+        of_hand, of_body = conditioning.steps[step_index]
+        hand = self.hand(self.hand.tokens(noisy, conditioning.hand), of_hand)
+        body = self.body(self.body.tokens(noisy, conditioning.body), of_body)
         return torch.cat([hand, body], dim=-1)[..., self.order]
 
 
