@@ -13,6 +13,7 @@ from cospeech.losses.geodesic import geodesic_angles, geodesic_loss
 from cospeech.losses.kinematic import contact_loss, difference_losses, point_error_losses, point_losses
 from cospeech.losses.latent import kl_loss, latent_loss
 from cospeech.losses.quantizer import code_perplexity, quantizer_loss
+from cospeech.losses.sigma_vae import optimal_sigma_nll
 from cospeech.losses.structure import bone_cosines, bone_vectors, structure_loss
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "kl_loss",
     "latent_loss",
     "locked_feet_loss",
+    "optimal_sigma_nll",
     "part_code_loss",
     "part_latent_loss",
     "point_error_losses",

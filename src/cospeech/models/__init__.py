@@ -1,6 +1,7 @@
 """Published networks, one per page, configuration on top."""
 
 from cospeech.models.camn import CamnConfig, CamnModel
+from cospeech.models.causal_tae import CausalDecoder, CausalEncoder, CausalTAE, CausalTAEConfig
 from cospeech.models.diffsheg import (
     DiffSHEGConditioning,
     DiffSHEGConfig,
@@ -43,6 +44,10 @@ __all__ = [
     "BlockConditioning",
     "CamnConfig",
     "CamnModel",
+    "CausalDecoder",
+    "CausalEncoder",
+    "CausalTAE",
+    "CausalTAEConfig",
     "Conditioning",
     "DiffSHEGConditioning",
     "DiffSHEGConfig",

@@ -1,5 +1,6 @@
 """Training steps of published networks: terms of the loss, targets, what is drawn."""
 
+from cospeech.training.causal_tae import TAELosses, encode_latents, tae_learning_rate, tae_losses, tae_step_losses
 from cospeech.training.globaldiff import (
     DenoiserBatch,
     DenoiserLosses,
@@ -25,6 +26,7 @@ __all__ = [
     "DenoiserWeights",
     "MeasuredMotion",
     "StepDraws",
+    "TAELosses",
     "VAEDraws",
     "VAELosses",
     "VAETrainingConfig",
@@ -33,10 +35,14 @@ __all__ = [
     "denoiser_losses",
     "draw_step",
     "draw_vae_step",
+    "encode_latents",
     "hear_expressions",
     "measure_motion",
     "optimizer_step",
     "reconstruction_angles",
     "speech_loss",
+    "tae_learning_rate",
+    "tae_losses",
+    "tae_step_losses",
     "vae_losses",
 ]

@@ -1,0 +1,104 @@
+"""Training steps of MotionStreamer's causal autoencoder.
+
+Windows of 64 normalised frames, AdamW with betas (0.9, 0.99) and no weight decay, rates from ``tae_learning_rate``.
+
+Reference:
+    Xiao et al., "MotionStreamer: Streaming Motion Generation via Diffusion-based Autoregressive Model in Causal Latent
+    Space", ICCV 2025; terms and rates are those of the published program.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cospeech.losses import kl_loss, optimal_sigma_nll
+from cospeech.models import CausalTAE, MotionLatents, sample_latents
+
+__all__ = ["TAELosses", "encode_latents", "tae_learning_rate", "tae_losses", "tae_step_losses"]
+
+ROOT_WEIGHT = 7.0
+
+
+class TAELosses(NamedTuple):
+    """The terms, scalars.
+
+    Attributes:
+        reconstruction: Negative log likelihood of all channels, summed over the batch.
+        root: The same of the root's channels, with a variance of their own.
+        kl: Divergence of the latents from a standard normal, mean over the batch.
+    """
+
+    reconstruction: Tensor
+    root: Tensor
+    kl: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """What is minimised. Two terms are sums over the batch and one is a mean, as published."""
+        return self.reconstruction + self.kl + ROOT_WEIGHT * self.root
+
+
+def tae_losses(predicted: Tensor, target: Tensor, latents: MotionLatents, *, num_root_channels: int = 8) -> TAELosses:
+    """The loss of reconstructed windows.
+
+    Args:
+        predicted: ``(B, T, C)``, normalised.
+        target: Same shape.
+        latents: Which the reconstruction came through, ``(B, L, C')``.
+        num_root_channels: The first channels, which tell the root's path and heading.
+    """
+    root = slice(0, num_root_channels)
+    # The encoder bounds the log variances already, to [-30, 20].
+    kl = kl_loss(*latents, max_log_variance=30.0) * latents.mean[0].numel()
+    return TAELosses(
+        optimal_sigma_nll(predicted, target), optimal_sigma_nll(predicted[..., root], target[..., root]), kl
+    )
+
+
+def tae_step_losses(tae: CausalTAE, motion: Tensor, noise: Tensor) -> TAELosses:
+    """The loss of one step on windows ``(B, T, C)`` with noise ``(B, T // stride, C')``."""
+    reconstructed = tae(motion, noise=noise)
+    return tae_losses(reconstructed.motion, motion[:, : reconstructed.motion.shape[1]], reconstructed.latents)
+
+
+def tae_learning_rate(
+    iteration: int,
+    *,
+    base: float = 5e-5,
+    warmup: int = 1000,
+    milestone: int = 1_900_000,
+    gamma: float = 0.05,
+) -> float:
+    """The rate of one iteration, counted from 1, the warm-up included.
+
+    The published warm-up makes ``warmup - 1`` iterations and never reaches ``base``: the main rate is
+    ``base * warmup / (warmup + 1)``. ``milestone`` counts the iterations behind the warm-up.
+
+    Example:
+        >>> [round(tae_learning_rate(i, base=1.0, warmup=4, milestone=2, gamma=0.1), 2) for i in range(1, 7)]
+        [0.4, 0.6, 0.8, 0.8, 0.8, 0.08]
+    """
+    reached = min(iteration + 1, warmup)
+    rate = base * reached / (warmup + 1)
+    return rate * gamma if iteration - warmup >= milestone else rate
+
+
+@torch.no_grad()
+def encode_latents(tae: CausalTAE, motion: Tensor, noise: Tensor, end_latent: Tensor) -> Tensor:
+    """What the second stage is trained on: a drawn latent for every four frames of a clip, then the end latent.
+
+    Args:
+        tae: In evaluation mode.
+        motion: One clip, normalised, ``(T, C)``.
+        noise: Standard normal, ``(T // stride, C')``.
+        end_latent: ``(C',)``, one for the whole data set.
+
+    Returns:
+        ``(T // stride + 1, C')``.
+    """
+    latents = tae.encode(motion[None])
+    drawn = sample_latents(latents, noise[None])[0]
+    return torch.cat([drawn, end_latent[None]])
