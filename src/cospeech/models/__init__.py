@@ -18,6 +18,7 @@ from cospeech.models.emage_codec import (
     split_emage_motion,
 )
 from cospeech.models.emage_generation import EmageGenerator, EmageWindow, blank_emage_hints, emage_num_frames
+from cospeech.models.emage_streaming import EmageStreamDecoder, EmageStreamState, StreamedMotion
 from cospeech.models.emage_vqvae import (
     EmageGlobalMotion,
     EmageVQVAE,
@@ -64,6 +65,8 @@ __all__ = [
     "EmageMotionCodec",
     "EmageOutput",
     "EmageParts",
+    "EmageStreamDecoder",
+    "EmageStreamState",
     "EmageTransformer",
     "EmageVQVAE",
     "EmageVQVAEConfig",
@@ -81,6 +84,7 @@ __all__ = [
     "SpeechModel",
     "SpeechModelConfig",
     "StackedDenoiser",
+    "StreamedMotion",
     "TranslatedMotion",
     "VQVAEOutput",
     "blank_emage_hints",

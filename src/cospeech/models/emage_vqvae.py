@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cospeech._checks import check_shape
@@ -109,7 +110,8 @@ class TranslatedMotion(NamedTuple):
 
     Attributes:
         translation: Metres, ``(B, T, 3)``.
-        following: Where the frame after the last one would be, ``(B, 3)``: the start of what follows.
+        following: Where the frame after the last one would be, ``(B, 3)``: the start of what follows. Its height is
+            that of the first start.
     """
 
     translation: Tensor
@@ -160,8 +162,8 @@ class EmageGlobalMotion(nn.Module):
             tensor([0.0000, 0.1000, 0.2000, 0.3000])
         """
         travelled = torch.cumsum(motion[..., [_VELOCITY_X, _VELOCITY_Z]] / rate_hz, dim=1)
-        ground = start[..., None, [0, 2]] + torch.cat([torch.zeros_like(travelled[:, :1]), travelled], dim=1)
-        x, z = ground.unbind(-1)
-        height = motion[..., _HEIGHT]
-        translation = torch.stack([x[:, :-1], height, z[:, :-1]], dim=-1)
-        return TranslatedMotion(translation, torch.stack([x[:, -1], height[:, -1], z[:, -1]], dim=-1))
+        x, z = (start[..., None, [0, 2]] + F.pad(travelled, (0, 0, 1, 0))).unbind(-1)
+        translation = torch.stack([x[:, :-1], motion[..., _HEIGHT], z[:, :-1]], dim=-1)
+        return TranslatedMotion(
+            translation, torch.stack([x[:, -1], start[..., 1].expand_as(x[:, -1]), z[:, -1]], dim=-1)
+        )
