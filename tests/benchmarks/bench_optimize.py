@@ -12,7 +12,7 @@ from timing import compare
 from torch import Tensor, nn
 
 from cospeech.nn import TransformerEncoderLayer, optimize
-from cospeech.nn.optimization import BFloat16Linear, FixedRowsLinear, Int8Linear, PackedLinear
+from cospeech.nn.optimization import BFloat16Linear, ColumnMajorLinear, FixedRowsLinear, Int8Linear, PackedLinear
 
 LAYERS, FRAMES = 4, 64
 
@@ -53,7 +53,7 @@ def main() -> None:
         peer_layer = nn.TransformerEncoderLayer(dim, 8, 4 * dim, batch_first=True, norm_first=True, activation="gelu")
         peer = nn.TransformerEncoder(peer_layer, LAYERS, enable_nested_tensor=False).eval()
         ways: dict[str, nn.Module] = {"nn.TransformerEncoder": peer, "ours, plain": stack}
-        for kernel in (PackedLinear, FixedRowsLinear, BFloat16Linear, Int8Linear):
+        for kernel in (ColumnMajorLinear, PackedLinear, FixedRowsLinear, BFloat16Linear, Int8Linear):
             try:
                 ways[kernel.__name__] = forced(stack, kernel, rows)
             except (AttributeError, RuntimeError) as error:

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from cospeech.nn import optimize
-from cospeech.nn.optimization import BFloat16Linear, FixedRowsLinear, Int8Linear, PackedLinear
+from cospeech.nn.optimization import BFloat16Linear, ColumnMajorLinear, FixedRowsLinear, Int8Linear, PackedLinear
 
-TOLERANCE = {PackedLinear: 1e-6, FixedRowsLinear: 1e-6, BFloat16Linear: 1e-2, Int8Linear: 2e-2}
+TOLERANCE = {ColumnMajorLinear: 1e-6, PackedLinear: 1e-6, FixedRowsLinear: 1e-6, BFloat16Linear: 1e-2, Int8Linear: 2e-2}
 
 
 def network() -> nn.Sequential:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cospeech.errors import AudioError, CheckpointError, ModelNotFoundError
-from cospeech.models import SpeechModel, SpeechModelConfig
+from cospeech.models import SpeechModel, SpeechModelConfig, StackedDenoiser
 from cospeech.motion import Motion
 from cospeech.pipelines import GlobalDiffPipeline, load_pipeline
 from cospeech.samplers import GlobalDiffSampler
@@ -132,6 +132,16 @@ def test_optimized_gives_the_same_motion_and_leaves_the_original(pipeline: Globa
     before = generate(pipeline, audio)
     assert_same(generate(pipeline.optimize(), audio), before, tolerance=1e-3)
     assert torch.equal(generate(pipeline, audio).local_axis_angle, before.local_axis_angle)
+
+
+def test_what_is_optimized_is_neither_saved_nor_optimized_again(pipeline: GlobalDiffPipeline, tmp_path: Path) -> None:
+    fast = pipeline.optimize()
+    fast.denoiser = StackedDenoiser(pipeline.denoiser)  # whatever was faster here
+    with pytest.raises(TypeError, match="cannot be saved"):
+        fast.save_pretrained(tmp_path)
+    with pytest.raises(TypeError, match="optimized already"):
+        fast.optimize()
+    assert_same(generate(fast, speech(2.5)), generate(pipeline, speech(2.5)), tolerance=1e-3)
 
 
 def test_another_device_is_another_pipeline(pipeline: GlobalDiffPipeline) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 
 from cospeech.errors import CheckpointError
 from cospeech.hub.config import config_from_dict, config_to_dict, read_json
+from cospeech.io import atomic_path
 
 __all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "load_model", "load_published", "load_tensors", "save_model", "save_tensors"]
 
@@ -217,18 +217,9 @@ def _write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to; takes its place at the end, and is removed after an error."""
+    """``atomic_path``, whose errors are ours."""
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
+        with atomic_path(path) as unfinished:
+            yield unfinished
     except OSError as error:
         raise CheckpointError(f"{path} cannot be written: {error.strerror or error}.") from error
-    unfinished = Path(name)
-    try:
-        yield unfinished
-        unfinished.chmod(0o644)
-        unfinished.replace(path)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        unfinished.unlink(missing_ok=True)

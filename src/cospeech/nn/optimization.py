@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 __all__ = [
     "BFloat16Linear",
+    "ColumnMajorLinear",
     "FixedRowsLinear",
     "Int8Linear",
     "PackedLinear",
@@ -46,6 +47,23 @@ class _InferenceLinear(nn.Module):
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class ColumnMajorLinear(_InferenceLinear):
+    """Float32 weights stored input by input, which some products of few rows read faster.
+
+    Args:
+        linear: The layer to stand in for.
+        rows: Unused by this kernel; the kernels share one signature.
+    """
+
+    def __init__(self, linear: nn.Linear, rows: int):
+        super().__init__(linear)
+        self.weight = linear.weight.detach().t().contiguous().t()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``F.linear`` without gradient."""
+        return F.linear(x, self.weight, self.bias)
 
 
 class PackedLinear(_InferenceLinear):
@@ -190,7 +208,7 @@ def _kernels(tensors: Iterable[Tensor], precision: Precision) -> list[type[_Infe
     device_type = next((tensor.device.type for tensor in tensors), "cpu")
     kernels: list[type[_InferenceLinear]] = []
     if device_type == "cpu":
-        kernels += [PackedLinear, FixedRowsLinear]
+        kernels += [ColumnMajorLinear, PackedLinear, FixedRowsLinear]
     if device_type in ("cpu", "cuda") and precision != "float32":
         kernels.append(BFloat16Linear)
     if device_type == "cpu" and precision == "int8":

@@ -35,7 +35,7 @@ from cospeech.hub import (
     save_model,
     save_tensors,
 )
-from cospeech.models import GlobalDiffDenoiser, SpeechModel
+from cospeech.models import GlobalDiffDenoiser, SpeechModel, StackedDenoiser, optimize_denoiser
 from cospeech.motion import Motion
 from cospeech.nn import optimize
 from cospeech.nn.optimization import Precision
@@ -132,7 +132,7 @@ class GlobalDiffPipeline(Pipeline):
 
     def __init__(
         self,
-        denoiser: GlobalDiffDenoiser,
+        denoiser: GlobalDiffDenoiser | StackedDenoiser,
         speech_model: SpeechModel,
         features: SpeechFeatures,
         *,
@@ -181,12 +181,15 @@ class GlobalDiffPipeline(Pipeline):
             dtype: To store weights in, ``torch.float16`` for half the size; they are float32 again when read.
 
         Raises:
-            TypeError: If the features are not ``ProsodyFeatures``, whose settings alone the format knows.
+            TypeError: If the pipeline is an optimized one, or its features are not ``ProsodyFeatures``, whose settings
+                alone the format knows.
             CheckpointError: If the folder cannot be written.
         """
         if not isinstance(self.features, ProsodyFeatures):
             raise TypeError(f"Only ProsodyFeatures can be saved; got {type(self.features).__name__}.")
         folder = Path(folder)
+        if not isinstance(self.denoiser, GlobalDiffDenoiser):
+            raise TypeError("An optimized pipeline cannot be saved; save the one that it was made from.")
         save_model(self.denoiser, folder / "denoiser", dtype=dtype)
         save_model(self.speech_model, folder / "speech_model", dtype=dtype)
         save_tensors({"rest_poses": self.rest_poses}, folder / REST_POSES_FILE)
@@ -244,13 +247,15 @@ class GlobalDiffPipeline(Pipeline):
     def optimize(self, *, precision: Precision = "float32", compiled: bool = False) -> Self:
         """See ``Pipeline.optimize``."""
         rows = self.clock.window_frames
-        denoiser = optimize(self.denoiser, precision=precision, rows=rows, compiled=compiled)
+        if not isinstance(self.denoiser, GlobalDiffDenoiser):
+            raise TypeError("This pipeline is optimized already; optimize the one that it was made from.")
+        denoiser = optimize_denoiser(self.denoiser, precision=precision, num_frames=rows, compiled=compiled)
         speech_model = optimize(self.speech_model, precision=precision, rows=_LOOKAHEAD * rows, compiled=compiled)
         return self._with(denoiser, speech_model, self.features, self.rest_poses)
 
     def _with(
         self,
-        denoiser: GlobalDiffDenoiser,
+        denoiser: GlobalDiffDenoiser | StackedDenoiser,
         speech_model: SpeechModel,
         features: SpeechFeatures,
         rest_poses: Tensor,
@@ -316,7 +321,9 @@ class GlobalDiffPipeline(Pipeline):
         return torch.cat([self.sampler.sample_window(predict, inputs.noise, seed), inputs.expressions], dim=-1)
 
 
-def bind_denoiser(denoiser: GlobalDiffDenoiser, inputs: WindowInputs, seed: Tensor, times: Sequence[float]) -> Predict:
+def bind_denoiser(
+    denoiser: GlobalDiffDenoiser | StackedDenoiser, inputs: WindowInputs, seed: Tensor, times: Sequence[float]
+) -> Predict:
     """The denoiser with its conditions, as a sampler sees it; what all calls share is done here, once."""
     conditioning = denoiser.prepare(
         inputs.features, inputs.expressions, inputs.speakers, seed, torch.tensor(times, device=seed.device)
