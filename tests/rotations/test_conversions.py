@@ -60,7 +60,7 @@ def test_float32_is_within_rounding_of_scipy_in_float64(angle, generator):
 
     quaternion = axis_angle_to_quaternion(axis_angle)
     assert largest(quaternion_to_matrix(quaternion) - matrix) <= FLOAT32_ERROR
-    from_quaternion = torch.from_numpy(Rotation.from_quat(quaternion.double().numpy(), scalar_first=True).as_matrix())
+    from_quaternion = torch.from_numpy(Rotation.from_quat(quaternion[:, [1, 2, 3, 0]].double().numpy()).as_matrix())
     assert largest(quaternion_to_matrix(quaternion) - from_quaternion) <= FLOAT32_ERROR
 
     rounded = matrix.float()

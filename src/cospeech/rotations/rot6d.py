@@ -57,7 +57,7 @@ def matrix_to_rot6d(matrix: Tensor) -> Tensor:
         matrix: Rotation matrices, ``(..., 3, 3)``.
 
     Returns:
-        Row 0 then row 1, ``(..., 6)``.
+        Row 0 then row 1, ``(..., 6)``; a view of the matrices where their memory allows it.
 
     Raises:
         ValueError: If the last two axes are not 3 by 3.
