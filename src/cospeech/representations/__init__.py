@@ -11,20 +11,42 @@ from cospeech.representations.published_rotations import (
     pytorch3d_quaternion_to_axis_angle,
 )
 from cospeech.representations.representation import Representation
+from cospeech.representations.statistics import FeatureStats
+from cospeech.representations.streamer272 import (
+    STREAMER_LAYOUT,
+    RootPath,
+    RootState,
+    Streamer272,
+    face_forward,
+    recover_root,
+    streamer_features,
+    streamer_joints,
+    streamer_smpl85,
+)
 
 __all__ = [
     "LOCAL_UPPER_JOINTS",
+    "STREAMER_LAYOUT",
     "Emage337",
+    "FeatureStats",
     "GlobalRot6D",
     "Layout",
     "Representation",
+    "RootPath",
+    "RootState",
+    "Streamer272",
     "emage_foot_contact",
     "emage_matrix_to_axis_angle",
+    "face_forward",
     "globaldiff_flip",
     "globaldiff_matrix_to_axis_angle",
     "globaldiff_rot6d_to_matrix",
     "old_pytorch3d_matrix_to_quaternion",
     "pytorch3d_quaternion_to_axis_angle",
+    "recover_root",
     "scatter_joints",
+    "streamer_features",
+    "streamer_joints",
+    "streamer_smpl85",
     "upsample_linear",
 ]
