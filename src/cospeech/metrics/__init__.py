@@ -1,18 +1,106 @@
-"""Measures of generated motion: functions over features and clips; no network is loaded here."""
+"""Measures of generated motion: functions over features and clips, accumulators over them; no network is loaded."""
 
+from cospeech.metrics.accumulators import FrechetAccumulator, Gaussian, MeanAccumulator, Moments, merge_processes
 from cospeech.metrics.beat import beat_consistency, bootstrap_mean_interval, motion_beats, onset_peaks
-from cospeech.metrics.frechet import frechet_distance, frechet_distance_of_moments, globaldiff_frechet_distance
+from cospeech.metrics.beat_alignment import (
+    BEAT_JOINTS,
+    BeatAlignment,
+    BeatRule,
+    audio_beats,
+    beat2022_alignment,
+    beat2022_beats,
+    beat2022_onsets,
+    beat_alignment,
+    joint_speeds,
+    mean_joint_speeds,
+    rectified,
+    speed_minima,
+)
+from cospeech.metrics.diversity import (
+    drawn_diversity,
+    l1_deviation,
+    mean_pairwise_difference,
+    multimodality,
+    temporal_variance,
+)
+from cospeech.metrics.face import expression_error, position_lvd, speed_lvd, velocity_lvd, vertex_mse
+from cospeech.metrics.frechet import (
+    EXACT_FRECHET,
+    FRECHET_RULES,
+    FrechetRule,
+    frechet_distance,
+    frechet_distance_of_moments,
+    globaldiff_frechet_distance,
+)
 from cospeech.metrics.kinematics import FootSlide, foot_slide, mean_jerk
+from cospeech.metrics.motion_quality import (
+    GroundPenetration,
+    difference_lengths,
+    ground_penetration,
+    jitter_spectrum,
+)
+from cospeech.metrics.pose import (
+    acceleration_error,
+    correct_share,
+    joint_errors,
+    procrustes_errors,
+    root_aligned_errors,
+    semantic_recall,
+)
+from cospeech.metrics.retrieval import matching_distances, r_precision, retrieval_ranks
 
 __all__ = [
+    "BEAT_JOINTS",
+    "EXACT_FRECHET",
+    "FRECHET_RULES",
+    "BeatAlignment",
+    "BeatRule",
     "FootSlide",
+    "FrechetAccumulator",
+    "FrechetRule",
+    "Gaussian",
+    "GroundPenetration",
+    "MeanAccumulator",
+    "Moments",
+    "acceleration_error",
+    "audio_beats",
+    "beat2022_alignment",
+    "beat2022_beats",
+    "beat2022_onsets",
+    "beat_alignment",
     "beat_consistency",
     "bootstrap_mean_interval",
+    "correct_share",
+    "difference_lengths",
+    "drawn_diversity",
+    "expression_error",
     "foot_slide",
     "frechet_distance",
     "frechet_distance_of_moments",
     "globaldiff_frechet_distance",
+    "ground_penetration",
+    "jitter_spectrum",
+    "joint_errors",
+    "joint_speeds",
+    "l1_deviation",
+    "matching_distances",
     "mean_jerk",
+    "mean_joint_speeds",
+    "mean_pairwise_difference",
+    "merge_processes",
     "motion_beats",
+    "multimodality",
     "onset_peaks",
+    "position_lvd",
+    "procrustes_errors",
+    "r_precision",
+    "rectified",
+    "retrieval_ranks",
+    "root_aligned_errors",
+    "semantic_recall",
+    "speed_lvd",
+    "speed_minima",
+    "temporal_variance",
+    "velocity_lvd",
+    "vertex_mse",
 ]

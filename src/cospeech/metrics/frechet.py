@@ -10,6 +10,7 @@ Reference:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,18 +18,58 @@ from torch import Tensor
 
 from cospeech._checks import check_shape
 
-__all__ = ["frechet_distance", "frechet_distance_of_moments", "globaldiff_frechet_distance"]
+__all__ = [
+    "EXACT_FRECHET",
+    "FRECHET_RULES",
+    "FrechetRule",
+    "frechet_distance",
+    "frechet_distance_of_moments",
+    "globaldiff_frechet_distance",
+]
 
 
-def frechet_distance(features: Tensor, others: Tensor) -> Tensor:
+@dataclass(frozen=True, kw_only=True)
+class FrechetRule:
+    """What a program does about covariances that are not of full rank.
+
+    Attributes:
+        epsilon: Added to the diagonal of both covariances, inside the root only; the traces outside are without.
+        negative: Whether a distance below 0, which that leads to, is reported as it is.
+    """
+
+    epsilon: float = 0.0
+    negative: bool = False
+
+
+EXACT_FRECHET = FrechetRule()
+"""The distance as it is defined."""
+
+FRECHET_RULES = {
+    "exact": EXACT_FRECHET,
+    # Adds 1e-6 always: two equal sets are -2e-6 C apart, and of every direction that one set lacks it finds something.
+    "evaltools": FrechetRule(epsilon=1e-6, negative=True),
+    # These take SciPy's root of the product and differ in what they do when it is complex: 1e10 (`legacy`, `diffsheg`),
+    # an error (`motionstreamer`), nothing (`globaldiff`). Roots by eigenvalues are real, so what is left is the exact
+    # value, from which SciPy >= 1.16 is 1e-7 away; SciPy <= 1.15 is of no use with fewer features than channels.
+    "legacy": FrechetRule(negative=True),
+    "beat2022": FrechetRule(negative=True),
+    "diffsheg": FrechetRule(negative=True),
+    "globaldiff": FrechetRule(negative=True),
+    "motionstreamer": FrechetRule(negative=True),
+}
+"""The rules of published programs by name."""
+
+
+def frechet_distance(features: Tensor, others: Tensor, *, rule: FrechetRule = EXACT_FRECHET) -> Tensor:
     """Distance of two sets of features.
 
     Args:
         features: ``(N, C)``, two at least.
         others: ``(M, C)``, two at least.
+        rule: Which published value, see ``FRECHET_RULES``.
 
     Returns:
-        A float64 scalar on the features' device, not negative.
+        A float64 scalar on the features' device, not negative unless the rule says so.
 
     Raises:
         ValueError: If the shapes do not fit, there are fewer than two features, or one is not finite.
@@ -43,17 +84,21 @@ def frechet_distance(features: Tensor, others: Tensor) -> Tensor:
     moments = [_moments(name, x) for name, x in (("features", features), ("others", others))]
     (mean, centred), (other_mean, other_centred) = moments
     gap = (mean - other_mean).square().sum() + centred.square().sum() + other_centred.square().sum()
-    if max(len(features), len(others)) < features.shape[1]:
+    if max(len(features), len(others)) < features.shape[1] and not rule.epsilon:
         # Fewer samples than channels: the singular values of their products, a small matrix.
         root = torch.linalg.svdvals(centred @ other_centred.T).sum()
     else:
-        root = _root_trace(centred.T @ centred, other_centred.T @ other_centred)
-    distance: Tensor = (gap - 2 * root).clamp_min(0)
-    return distance
+        root = _root_trace(centred.T @ centred, other_centred.T @ other_centred, rule.epsilon)
+    return _floored(gap - 2 * root, rule)
 
 
 def frechet_distance_of_moments(
-    mean: Tensor, covariance: Tensor, other_mean: Tensor, other_covariance: Tensor
+    mean: Tensor,
+    covariance: Tensor,
+    other_mean: Tensor,
+    other_covariance: Tensor,
+    *,
+    rule: FrechetRule = EXACT_FRECHET,
 ) -> Tensor:
     """Distance of two normal distributions.
 
@@ -62,9 +107,10 @@ def frechet_distance_of_moments(
         covariance: ``(C, C)``, symmetric and not negative.
         other_mean: ``(C)``.
         other_covariance: ``(C, C)``.
+        rule: Which published value, see ``FRECHET_RULES``.
 
     Returns:
-        A float64 scalar, not negative.
+        A float64 scalar, not negative unless the rule says so.
     """
     check_shape("mean", mean, "C")
     check_shape("covariance", covariance, f"{len(mean)} {len(mean)}")
@@ -72,8 +118,7 @@ def frechet_distance_of_moments(
     check_shape("other_covariance", other_covariance, f"{len(mean)} {len(mean)}")
     covariance, other_covariance = covariance.double(), other_covariance.double()
     gap = (mean.double() - other_mean.double()).square().sum() + covariance.trace() + other_covariance.trace()
-    distance: Tensor = (gap - 2 * _root_trace(covariance, other_covariance)).clamp_min(0)
-    return distance
+    return _floored(gap - 2 * _root_trace(covariance, other_covariance, rule.epsilon), rule)
 
 
 def globaldiff_frechet_distance(features: Tensor, others: Tensor) -> float:
@@ -111,8 +156,15 @@ def _moments(name: str, features: Tensor) -> tuple[Tensor, Tensor]:
     return mean, (x - mean) / (len(x) - 1) ** 0.5
 
 
-def _root_trace(covariance: Tensor, other: Tensor) -> Tensor:
+def _floored(distance: Tensor, rule: FrechetRule) -> Tensor:
+    return distance if rule.negative else distance.clamp_min(0)
+
+
+def _root_trace(covariance: Tensor, other: Tensor, epsilon: float = 0.0) -> Tensor:
     """``tr sqrt(A B)``, by ``eigvalsh(L^T B L)`` with ``A = L L^T``."""
+    if epsilon:
+        shift = epsilon * torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
+        covariance, other = covariance + shift, other + shift
     factor, info = torch.linalg.cholesky_ex(covariance)
     if int(info) != 0:  # not of full rank: any other root will do
         values, vectors = torch.linalg.eigh(covariance)
