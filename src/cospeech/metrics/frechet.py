@@ -84,9 +84,13 @@ def frechet_distance(features: Tensor, others: Tensor, *, rule: FrechetRule = EX
     moments = [_moments(name, x) for name, x in (("features", features), ("others", others))]
     (mean, centred), (other_mean, other_centred) = moments
     gap = (mean - other_mean).square().sum() + centred.square().sum() + other_centred.square().sum()
-    if max(len(features), len(others)) < features.shape[1] and not rule.epsilon:
-        # Fewer samples than channels: the singular values of their products, a small matrix.
-        root = torch.linalg.svdvals(centred @ other_centred.T).sum()
+    if min(len(features), len(others)) < features.shape[1] and not rule.epsilon:
+        # Fewer samples than channels: the singular values of their products, a small matrix, and exact where the
+        # covariance is singular.
+        small, large = sorted((centred, other_centred), key=len)
+        if len(large) > large.shape[1]:
+            large = torch.linalg.qr(large, mode="r").R
+        root = torch.linalg.svdvals(small @ large.T).sum()
     else:
         root = _root_trace(centred.T @ centred, other_centred.T @ other_centred, rule.epsilon)
     return _floored(gap - 2 * root, rule)

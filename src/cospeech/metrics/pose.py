@@ -122,7 +122,7 @@ def semantic_recall(
         return result
     check_shape("semantic", semantic, f"{len(generated)}")
     weights = semantic * (1 / BEAT_MEAN_SEMANTIC_SCORE)  # in the precision of the scores, as published
-    result: Tensor = (recalled.double().mean(1) * weights.double()).mean()
+    result = (recalled.double().mean(1) * weights.double()).mean()
     return result
 
 
