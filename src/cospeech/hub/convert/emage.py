@@ -32,6 +32,7 @@ __all__ = [
     "transformer_config",
     "transformer_from_published",
     "transformer_to_published",
+    "transformer_to_published_config",
 ]
 
 State = Mapping[str, Tensor]
@@ -133,6 +134,43 @@ def transformer_to_published(model: EmageTransformer, prototypes: State | None =
             if key.startswith(clone)
         }
     return {**state, **prototypes, _POSITIONS: _positions(model.config)}
+
+
+def transformer_to_published_config(config: EmageConfig) -> dict[str, Any]:
+    """The fields of the ``config.json`` that the published program would have saved, in their order.
+
+    Fields that nothing reads have their published values.
+    """
+    weights = {f"c{part[0]}": int(part in config.code_parts) for part in EmageParts._fields}
+    weights |= {f"l{part[0]}": 3 * (part in config.code_parts + config.latent_parts) for part in EmageParts._fields}
+    fields = {
+        **weights,
+        "architectures": ["EmageAudioModel"],
+        "audio_f": config.audio_dim,
+        "audio_fps": 16000,
+        "audio_norm": False,
+        "audio_rep": "wave16k",
+        "audio_sr": 16000,
+        "class_name": "EmageAudioModel",
+        "hidden_size": config.hidden_dim,
+        "joint_mask": None,
+        "model_type": "emage_audio",
+        "motion_f": config.motion_latent_dim,
+        "name_pyfile": "models.emage_audio.modeling_emage_audio",
+        "pose_dims": config.motion_dim - 7,
+        "pose_fps": 30,
+        "pose_length": config.window_frames,
+        "pose_rep": "smplx",
+        "seed_frames": config.seed_frames,
+        "speaker_dims": config.num_speakers,
+        "speaker_f": config.hidden_dim,
+        "stride": 20,
+        "test_length": config.window_frames,
+        "torch_dtype": "float32",
+        "transformers_version": "4.30.2",
+        "vae_codebook_size": config.num_codes,
+    }
+    return dict(sorted(fields.items()))
 
 
 def _positions(config: EmageConfig) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -17,6 +18,7 @@ __all__ = [
     "vqvae_config",
     "vqvae_from_published",
     "vqvae_to_published",
+    "vqvae_to_published_config",
 ]
 
 State = Mapping[str, Tensor]
@@ -62,6 +64,36 @@ def global_motion_from_published(state: State) -> EmageGlobalMotion:
 def global_motion_to_published(network: EmageGlobalMotion) -> dict[str, Tensor]:
     """The state that the published program would have saved."""
     return _table(network.config.num_stages).to_published(network.state_dict())
+
+
+def vqvae_to_published_config(network: EmageVQVAE | EmageGlobalMotion) -> dict[str, Any]:
+    """The fields of the ``config.json`` that the published program would have saved, in their order.
+
+    Fields that nothing reads have their published values.
+    """
+    config, is_vqvae = network.config, isinstance(network, EmageVQVAE)
+    fields = {
+        "architectures": ["EmageVQVAEConv" if is_vqvae else "EmageVAEConv"],
+        "class_name": "EmageVQVAEConv" if is_vqvae else "EmageVAEConv",
+        "model_type": "emage_vqvaeconv" if is_vqvae else "emage_vaeconv",
+        "name_pyfile": "models.emage_audio.modeling_emage_audio",
+        "pose_dims": config.motion_dim,
+        "pose_fps": 30,
+        "pose_length": 64,
+        "stride": 20,
+        "torch_dtype": "float32",
+        "transformers_version": "4.30.2",
+        "vae_codebook_size": config.num_codes,
+        "vae_grow": [1, 1, 2, 1],
+        "vae_layer": config.num_stages,
+        "vae_length": config.latent_dim,
+        "vae_quantizer_lambda": 1.0,
+        "vae_test_dim": config.motion_dim,
+        "vae_test_len": 64,
+        "vae_test_stride": 20,
+        "variational": False,
+    }
+    return dict(sorted(fields.items()))
 
 
 def encoder_keys(published: str, ours: str, num_stages: int) -> list[Key]:
