@@ -87,6 +87,11 @@ class Case:
                 state[key] = keep[key]
         return state
 
+    def fill(self, name: str, shape: tuple[int, ...], salt: str | None = None) -> Tensor:
+        """Values by name, for what is in no layout; with the case's salt unless told otherwise."""
+        values = fill_module().fill(name, tuple(shape), self.salt if salt is None else salt)
+        return torch.from_numpy(np.asarray(values))
+
     def __str__(self) -> str:
         return self.name
 

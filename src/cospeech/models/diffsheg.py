@@ -43,7 +43,7 @@ __all__ = [
     "DiffSHEGModulations",
     "FusionLayer",
     "MotionBranch",
-    "SpeechEncoder",
+    "SpeechConvolutions",
     "diffsheg_positions",
 ]
 
@@ -161,7 +161,7 @@ class DiffSHEGConditioning(NamedTuple):
     unconditional: Tensor | None
 
 
-class SpeechEncoder(nn.Module):
+class SpeechConvolutions(nn.Module):
     """Two convolutions along time over the features of a speech model, ``(B, T, C)`` to ``(B, T, C')``."""
 
     def __init__(self, feature_dim: int, dim: int):
@@ -243,7 +243,7 @@ class MotionBranch(nn.Module):
         dim = config.hidden_dim
         self.motion_in = nn.Linear(motion_dim, dim)
         self.audio_in = nn.Linear(2 * config.mel_dim, config.audio_dim)
-        self.speech_encoder = SpeechEncoder(config.speech_feature_dim, config.speech_dim)
+        self.speech_encoder = SpeechConvolutions(config.speech_feature_dim, config.speech_dim)
         self.time_embedding = FeedForward(dim, config.condition_dim, out_dim=config.condition_dim, activation=F.silu)
         self.speaker_embedding = OneHotEmbedding(
             config.num_speakers, hidden_dim=config.condition_dim, dim=config.condition_dim

@@ -150,7 +150,7 @@ class MotionSpeechFusion(nn.Module):
 
     def __init__(self, dim: int, *, audio_dim: int, speech_dim: int, estimate_dim: int = 0, hidden_dim: int):
         super().__init__()
-        self.widths = (dim, audio_dim, speech_dim, estimate_dim)
+        self.widths = [dim, audio_dim, speech_dim, estimate_dim]
         self.norm = nn.LayerNorm(sum(self.widths))
         self.motion_in = nn.Linear(dim, hidden_dim, bias=False)
         self.audio_in = nn.Linear(audio_dim, hidden_dim, bias=False)

@@ -1,6 +1,14 @@
 """Sampling loops; they see callables, never a model class."""
 
 from cospeech.samplers.denoise import DenoiseStep, Predict, denoise, denoise_midpoint, draw_noise
+from cospeech.samplers.foppas import (
+    Draw,
+    DrawKind,
+    Foppas,
+    OutpaintedWindows,
+    OutpaintState,
+    outpainting_windows,
+)
 from cospeech.samplers.globaldiff import GlobalDiffSampler, count_published_windows
 from cospeech.samplers.guidance import guide, guide_batched
 from cospeech.samplers.masked_windows import MaskedWindow, plan_masked_windows, seed_masked_window
@@ -9,8 +17,13 @@ from cospeech.samplers.smoothing import savgol_coefficients, smooth_savgol
 
 __all__ = [
     "DenoiseStep",
+    "Draw",
+    "DrawKind",
+    "Foppas",
     "GlobalDiffSampler",
     "MaskedWindow",
+    "OutpaintState",
+    "OutpaintedWindows",
     "Predict",
     "SeededWindows",
     "WindowState",
@@ -22,6 +35,7 @@ __all__ = [
     "guide",
     "guide_batched",
     "inpaint_seed",
+    "outpainting_windows",
     "plan_masked_windows",
     "savgol_coefficients",
     "seed_masked_window",

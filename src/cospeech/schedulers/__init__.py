@@ -2,7 +2,8 @@
 
 from cospeech.schedulers.betas import cosine_betas, linear_betas, scaled_linear_betas
 from cospeech.schedulers.ddim import ddim_steps
-from cospeech.schedulers.ddpm import ddpm_steps
+from cospeech.schedulers.ddpm import Variance, ddpm_steps, learned_deviation
+from cospeech.schedulers.diffusers_api import DDIMScheduler, DDPMScheduler, SchedulerConfig, SchedulerOutput
 from cospeech.schedulers.flow_matching import (
     flow_euler_steps,
     flow_interpolate,
@@ -24,10 +25,15 @@ from cospeech.schedulers.spacing import (
 from cospeech.schedulers.steps import StepTable
 
 __all__ = [
+    "DDIMScheduler",
+    "DDPMScheduler",
     "Mixture",
     "NoiseSchedule",
     "Prediction",
+    "SchedulerConfig",
+    "SchedulerOutput",
     "StepTable",
+    "Variance",
     "Weights",
     "convert_prediction",
     "cosine_betas",
@@ -41,6 +47,7 @@ __all__ = [
     "flow_velocity",
     "jump_walk",
     "leading_spacing",
+    "learned_deviation",
     "linear_betas",
     "linspace_spacing",
     "scaled_linear_betas",
