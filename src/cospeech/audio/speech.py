@@ -37,6 +37,8 @@ def normalize_waveform(waveform: Tensor) -> Tensor:
         >>> normalize_waveform(torch.tensor([1.0, 3.0]))
         tensor([-1.,  1.])
     """
+    if waveform.numel() == 0:
+        return waveform
     variance, mean = torch.var_mean(waveform, dim=-1, correction=0, keepdim=True)
     return (waveform - mean) / torch.sqrt(variance + 1e-7)
 

@@ -196,10 +196,11 @@ def load_rest_joints(path: str | os.PathLike[str]) -> dict[int, Tensor]:
         MotionFileError: If it is no such file.
     """
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         content = loadmat(os.fspath(path))
-    except (ValueError, TypeError, NotImplementedError) as error:
+    except (MatReadError, ValueError, TypeError, NotImplementedError) as error:
         raise MotionFileError(f"{os.fspath(path)}: expected a MATLAB file; {error}.") from error
     found = {}
     for name, value in content.items():

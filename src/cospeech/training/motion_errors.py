@@ -1,4 +1,4 @@
-"""What GlobalDiff's losses see of a motion window: rotations, joints, bone angles, and points that hang on joints.
+"""What GlobalDiff's losses see of a motion window: rotations, joints, and points that hang on joints.
 
 Of the ground truth all of it depends on the window alone. It can be measured once, kept, and cut by windows.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from cospeech._checks import check_shape
-from cospeech.losses import bone_cosines, bone_vectors, geodesic_angles, point_error_losses
+from cospeech.losses import geodesic_angles, point_error_losses
 from cospeech.rotations import rot6d_to_matrix
 from cospeech.skeleton import SMPLX, Skeleton, anchor_offsets, forward_kinematics_global
 
@@ -27,13 +27,11 @@ class MeasuredMotion(NamedTuple):
         features: Global Rot6D rows and translation, ``(B, T, 6 J + 3)``.
         rotations: The same rotations as matrices, ``(B, T, J, 3, 3)``.
         joints: Positions without the translation, the root at the origin, metres, ``(B, T, J, 3)``.
-        cosines: Between all bones, ``(B, T, J - 1, J - 1)``.
     """
 
     features: Tensor
     rotations: Tensor
     joints: Tensor
-    cosines: Tensor
 
     @property
     def translation(self) -> Tensor:
@@ -61,7 +59,7 @@ def measure_motion(features: Tensor, rest_joints: Tensor, skeleton: Skeleton = S
     rotations = rot6d_to_matrix(features[..., :-3].reshape(*features.shape[:-1], skeleton.num_joints, 6))
     rest = rest_joints - rest_joints[:, :1]
     joints = forward_kinematics_global(rotations, skeleton, rest_joints=rest[:, None])
-    return MeasuredMotion(features, rotations, joints, bone_cosines(bone_vectors(joints, skeleton)))
+    return MeasuredMotion(features, rotations, joints)
 
 
 def anchored_losses(
