@@ -2,7 +2,17 @@
 
 from cospeech.io.arrays import MotionArrays
 from cospeech.io.atomic import atomic_path
+from cospeech.io.beat import save_arkit_json, save_beat_bvh
 from cospeech.io.bvh import load_bvh, save_bvh
 from cospeech.io.npz import load_npz, save_npz
 
-__all__ = ["MotionArrays", "atomic_path", "load_bvh", "load_npz", "save_bvh", "save_npz"]
+__all__ = [
+    "MotionArrays",
+    "atomic_path",
+    "load_bvh",
+    "load_npz",
+    "save_arkit_json",
+    "save_beat_bvh",
+    "save_bvh",
+    "save_npz",
+]

@@ -1,5 +1,11 @@
 """Motion to feature vectors and back, with named channels."""
 
+from cospeech.representations.diffsheg import (
+    DiffSHEGBeat,
+    DiffSHEGRepresentation,
+    DiffSHEGShow,
+    beat_euler_degrees,
+)
 from cospeech.representations.emage337 import Emage337, emage_foot_contact, emage_matrix_to_axis_angle
 from cospeech.representations.global_rot6d import GlobalRot6D, globaldiff_flip
 from cospeech.representations.layout import Layout
@@ -27,6 +33,9 @@ from cospeech.representations.streamer272 import (
 __all__ = [
     "LOCAL_UPPER_JOINTS",
     "STREAMER_LAYOUT",
+    "DiffSHEGBeat",
+    "DiffSHEGRepresentation",
+    "DiffSHEGShow",
     "Emage337",
     "FeatureStats",
     "GlobalRot6D",
@@ -35,6 +44,7 @@ __all__ = [
     "RootPath",
     "RootState",
     "Streamer272",
+    "beat_euler_degrees",
     "emage_foot_contact",
     "emage_matrix_to_axis_angle",
     "face_forward",

@@ -1,6 +1,13 @@
 """Joint trees: what a skeleton is, SMPL-X and SMPL, forward kinematics, contact and mirroring."""
 
 from cospeech.skeleton.anchors import anchor_offsets, anchor_points
+from cospeech.skeleton.beat import (
+    BEAT,
+    BEAT_ARKIT_NAMES,
+    BEAT_BASE_DEGREES,
+    BEAT_BASE_POSITION,
+    BEAT_GESTURE_JOINTS,
+)
 from cospeech.skeleton.contact import foot_contact
 from cospeech.skeleton.kinematics import (
     forward_kinematics,
@@ -19,6 +26,11 @@ from cospeech.skeleton.skeleton import Skeleton
 from cospeech.skeleton.smplx import SMPL22, SMPLX
 
 __all__ = [
+    "BEAT",
+    "BEAT_ARKIT_NAMES",
+    "BEAT_BASE_DEGREES",
+    "BEAT_BASE_POSITION",
+    "BEAT_GESTURE_JOINTS",
     "SMPL22",
     "SMPLX",
     "Skeleton",
