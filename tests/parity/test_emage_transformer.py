@@ -124,16 +124,13 @@ def assert_output(output, expected, name):
 
 
 @pytest.mark.case("emage_audio_forward")
-def test_keys_both_ways(case):
-    state = published_state(case, "emage_audio_model")
-    config = case.layout("emage_audio_model")["config"]
-    model, prototypes = transformer_from_published(state, config)
-    written = transformer_to_published(model, prototypes)
-    assert written.keys() == state.keys()
-    for key, tensor in state.items():
-        torch.testing.assert_close(written[key], tensor, rtol=0, atol=1e-5 if key.endswith(".pe") else 0, msg=key)
-    anew = transformer_to_published(model)
-    assert {key: value.shape for key, value in anew.items()} == {key: value.shape for key, value in state.items()}
+def test_written_back_as_it_was(case):
+    """All keys, shapes and types of the published file; that values come back is held in tests/hub/convert."""
+    written = transformer_to_published(transformer_of(case))
+    keys = case.layout("emage_audio_model")["keys"]
+    assert {key: (list(x.shape), str(x.dtype)) for key, x in written.items()} == {
+        key: (shape, f"torch.{dtype}") for key, shape, dtype, _ in keys
+    }
 
 
 @pytest.mark.case("emage_audio_forward")
