@@ -8,8 +8,10 @@ from cospeech.models.diffsheg import (
     DiffSHEGDenoiser,
     DiffSHEGModulations,
 )
+from cospeech.models.diffusion_head import DiffusionHead, HeadConditioning
 from cospeech.models.disco import DiscoConfig, DiscoModel, DiscoOutput
-from cospeech.models.emage import EmageConfig, EmageHeard, EmageOutput, EmageTransformer
+from cospeech.models.distilbert import DistilBert, DistilBertConfig
+from cospeech.models.emage import EmageHeard, EmageOutput, EmageTransformer
 from cospeech.models.emage_codec import (
     EMAGE_PART_JOINTS,
     EmageDecoded,
@@ -17,6 +19,7 @@ from cospeech.models.emage_codec import (
     EmageParts,
     split_emage_motion,
 )
+from cospeech.models.emage_config import EmageConfig
 from cospeech.models.emage_generation import EmageGenerator, EmageWindow, blank_emage_hints, emage_num_frames
 from cospeech.models.emage_streaming import EmageStreamDecoder, EmageStreamState, StreamedMotion
 from cospeech.models.emage_vqvae import (
@@ -27,6 +30,7 @@ from cospeech.models.emage_vqvae import (
     VQVAEOutput,
 )
 from cospeech.models.evaluators import SkeletonAutoencoder, SkeletonAutoencoderConfig
+from cospeech.models.gesture_embedding import GestureAutoencoder, GestureAutoencoderConfig, GestureEmbedding
 from cospeech.models.globaldiff import (
     BlockConditioning,
     Conditioning,
@@ -39,6 +43,20 @@ from cospeech.models.globaldiff import (
 )
 from cospeech.models.globaldiff_stacked import StackedDenoiser, optimize_denoiser
 from cospeech.models.masked_vae import MaskedVAE, MaskedVAEConfig, MotionLatents, ReconstructedMotion, sample_latents
+from cospeech.models.motionstreamer import LatentTransformer, MotionStreamer, MotionStreamerConfig
+from cospeech.models.motionstreamer_generation import (
+    GeneratorState,
+    MotionStreamerGenerator,
+    motionstreamer_steps,
+    optimize_motionstreamer,
+)
+from cospeech.models.text_motion_evaluator import (
+    EvaluatorConfig,
+    MotionEvaluator,
+    NormalDistribution,
+    TextEvaluator,
+    TextEvaluatorConfig,
+)
 
 __all__ = [
     "EMAGE_PART_JOINTS",
@@ -54,9 +72,12 @@ __all__ = [
     "DiffSHEGConfig",
     "DiffSHEGDenoiser",
     "DiffSHEGModulations",
+    "DiffusionHead",
     "DiscoConfig",
     "DiscoModel",
     "DiscoOutput",
+    "DistilBert",
+    "DistilBertConfig",
     "EmageConfig",
     "EmageDecoded",
     "EmageGenerator",
@@ -71,12 +92,24 @@ __all__ = [
     "EmageVQVAE",
     "EmageVQVAEConfig",
     "EmageWindow",
+    "EvaluatorConfig",
+    "GeneratorState",
+    "GestureAutoencoder",
+    "GestureAutoencoderConfig",
+    "GestureEmbedding",
     "GlobalDiffConfig",
     "GlobalDiffDenoiser",
+    "HeadConditioning",
+    "LatentTransformer",
     "MaskedVAE",
     "MaskedVAEConfig",
     "Modulations",
+    "MotionEvaluator",
     "MotionLatents",
+    "MotionStreamer",
+    "MotionStreamerConfig",
+    "MotionStreamerGenerator",
+    "NormalDistribution",
     "ReconstructedMotion",
     "SeededDiTBlock",
     "SkeletonAutoencoder",
@@ -85,11 +118,15 @@ __all__ = [
     "SpeechModelConfig",
     "StackedDenoiser",
     "StreamedMotion",
+    "TextEvaluator",
+    "TextEvaluatorConfig",
     "TranslatedMotion",
     "VQVAEOutput",
     "blank_emage_hints",
     "emage_num_frames",
+    "motionstreamer_steps",
     "optimize_denoiser",
+    "optimize_motionstreamer",
     "sample_latents",
     "split_emage_motion",
 ]
