@@ -46,7 +46,8 @@ class EmaCodebook(nn.Module):
         super().__init__()
         if not 0 <= decay < 1:
             raise ValueError(f"`decay` must be at least 0 and below 1; got {decay}.")
-        self._codebook = [quantizer.codebook.requires_grad_(False)]  # in a list: it stays the quantizer's parameter
+        quantizer.codebook.requires_grad_(False)
+        self._quantizer = (quantizer,)  # in a tuple: its parameters stay its own
         self.decay, self.revive_below = decay, revive_below
         num_codes = len(quantizer.codebook)
         self.register_buffer("counts", quantizer.codebook.new_full((num_codes,), max(revive_below, 1.0)))
@@ -55,7 +56,7 @@ class EmaCodebook(nn.Module):
     @torch.no_grad()
     def start(self, latents: Tensor, *, generator: torch.Generator | None = None, num_rounds: int = 10) -> None:
         """Put the codes where k-means finds the middles of latents ``(..., C)``."""
-        (codebook,) = self._codebook
+        codebook = self._quantizer[0].codebook
         codebook.copy_(kmeans_codes(latents, len(codebook), generator=generator, num_rounds=num_rounds))
         self.counts.fill_(max(self.revive_below, 1.0))
         self.sums.copy_(codebook * self.counts[:, None])
@@ -69,7 +70,7 @@ class EmaCodebook(nn.Module):
             indices: The codes that were chosen, ``(...)``.
             generator: Chooses where dead codes are revived.
         """
-        (codebook,) = self._codebook
+        codebook = self._quantizer[0].codebook
         flat, chosen = latents.reshape(-1, codebook.shape[1]), indices.flatten()
         counts, sums = _gather(flat, chosen, len(codebook))
         self.counts.lerp_(counts, 1 - self.decay)
