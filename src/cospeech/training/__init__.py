@@ -1,6 +1,16 @@
 """Training steps of published networks: terms of the loss, targets, what is drawn."""
 
 from cospeech.training.causal_tae import TAELosses, encode_latents, tae_learning_rate, tae_losses, tae_step_losses
+from cospeech.training.diffsheg import (
+    DiffSHEGBatch,
+    DiffSHEGDraws,
+    DiffSHEGLosses,
+    DiffSHEGWeights,
+    diffsheg_losses,
+    diffsheg_optimizer_step,
+    draw_diffsheg_step,
+    null_rows,
+)
 from cospeech.training.globaldiff import (
     DenoiserBatch,
     DenoiserLosses,
@@ -24,6 +34,10 @@ __all__ = [
     "DenoiserObjective",
     "DenoiserTarget",
     "DenoiserWeights",
+    "DiffSHEGBatch",
+    "DiffSHEGDraws",
+    "DiffSHEGLosses",
+    "DiffSHEGWeights",
     "MeasuredMotion",
     "StepDraws",
     "TAELosses",
@@ -33,11 +47,15 @@ __all__ = [
     "adam",
     "anchored_losses",
     "denoiser_losses",
+    "diffsheg_losses",
+    "diffsheg_optimizer_step",
+    "draw_diffsheg_step",
     "draw_step",
     "draw_vae_step",
     "encode_latents",
     "hear_expressions",
     "measure_motion",
+    "null_rows",
     "optimizer_step",
     "reconstruction_angles",
     "speech_loss",
