@@ -20,7 +20,7 @@ FLOORS = [
     {"motion", "models", "losses", "metrics"},
     {"representations", "body", "hub"},
     {"pipelines", "data", "viz"},
-    {"training"},
+    {"evaluation", "training"},
     {"cli"},
 ]
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}

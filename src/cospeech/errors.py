@@ -4,6 +4,7 @@ __all__ = [
     "AudioError",
     "CheckpointError",
     "CospeechError",
+    "EvaluationError",
     "MissingExtraError",
     "ModelNotFoundError",
     "MotionFileError",
@@ -20,6 +21,10 @@ class AudioError(CospeechError):
 
 class MotionFileError(CospeechError):
     """A motion file cannot be read as what its suffix says."""
+
+
+class EvaluationError(CospeechError):
+    """Clips cannot be measured as asked; the message names each and says why."""
 
 
 class CheckpointError(CospeechError):

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from cospeech import __version__
-from cospeech.cli import generate, info
+from cospeech.cli import evaluate, generate, info
 from cospeech.cli.report import complain
 from cospeech.errors import CospeechError, MissingExtraError, ModelNotFoundError
 
@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"cospeech {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     generate.add_parser(commands)
+    evaluate.add_parser(commands)
     info.add_parser(commands)
     options = parser.parse_args(arguments)
     try:

@@ -14,6 +14,7 @@ from cospeech.metrics.beat_alignment import (
     joint_speeds,
     mean_joint_speeds,
     rectified,
+    score_beats,
     speed_minima,
 )
 from cospeech.metrics.diversity import (
@@ -97,6 +98,7 @@ __all__ = [
     "rectified",
     "retrieval_ranks",
     "root_aligned_errors",
+    "score_beats",
     "semantic_recall",
     "speed_lvd",
     "speed_minima",

@@ -34,6 +34,7 @@ __all__ = [
     "joint_speeds",
     "mean_joint_speeds",
     "rectified",
+    "score_beats",
     "speed_minima",
 ]
 
@@ -178,6 +179,12 @@ def beat_alignment(
     compared = speeds[: len(cut)] if rule.threshold_frame == "shifted" else cut
     chosen = speed_minima(cut, rule.order) & (compared > rule.threshold)
     beats = [chosen[:, j].nonzero().flatten().double() / rate_hz for j in range(len(joints))]
+    score, joint_scores = score_beats(beats, onsets, rule)
+    return BeatAlignment(score, joint_scores, beats)
+
+
+def score_beats(beats: list[Tensor], onsets: Tensor, rule: BeatRule) -> tuple[Tensor, Tensor]:
+    """Score of a clip and of each joint, float64, from motion beats of each joint and audio onsets in seconds."""
     onsets = onsets.double()
     scores = []
     for times in beats:
@@ -186,7 +193,7 @@ def beat_alignment(
     joint_scores = torch.stack(scores)
     counted = joint_scores if rule.still_joints == "zero" else joint_scores[[len(times) > 0 for times in beats]]
     score = counted.mean() if len(counted) and len(onsets) else joint_scores.new_tensor(float("nan"))
-    return BeatAlignment(score, joint_scores, beats)
+    return score, joint_scores
 
 
 def audio_beats(waveform: Tensor, *, num_frames: int, rate_hz: float, rule: BeatRule) -> Tensor:

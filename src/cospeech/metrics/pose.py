@@ -117,13 +117,12 @@ def semantic_recall(
     check_shape("generated", generated, "T J 3")
     _check_pair(generated, reference)
     recalled = torch.linalg.vector_norm(generated - reference, ord=order, dim=-1) < threshold
-    if semantic is None:
-        result: Tensor = recalled.double().mean()
-        return result
-    check_shape("semantic", semantic, f"{len(generated)}")
-    weights = semantic * (1 / BEAT_MEAN_SEMANTIC_SCORE)  # in the precision of the scores, as published
-    result = (recalled.double().mean(1) * weights.double()).mean()
-    return result
+    recall: Tensor = recalled.double().mean(1)
+    if semantic is not None:
+        check_shape("semantic", semantic, f"{len(generated)}")
+        weights = semantic * (1 / BEAT_MEAN_SEMANTIC_SCORE)  # in the precision of the scores, as published
+        recall = recall * weights.double()
+    return recall.mean()
 
 
 def _check_pair(generated: Tensor, reference: Tensor, coordinates: int = 3) -> None:
