@@ -6,8 +6,18 @@ import pytest
 import torch
 
 from cospeech.audio import ProsodyFeatures
-from cospeech.models import GlobalDiffConfig, GlobalDiffDenoiser, SpeechModel, SpeechModelConfig
-from cospeech.pipelines import GlobalDiffPipeline
+from cospeech.models import (
+    EmageConfig,
+    EmageGlobalMotion,
+    EmageTransformer,
+    EmageVQVAE,
+    EmageVQVAEConfig,
+    GlobalDiffConfig,
+    GlobalDiffDenoiser,
+    SpeechModel,
+    SpeechModelConfig,
+)
+from cospeech.pipelines import EmagePipeline, GlobalDiffPipeline, make_emage_codec
 
 # Two OpenMP threads on two busy cores spin against each other; under xdist each worker takes one.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -35,3 +45,36 @@ def small_pipeline() -> GlobalDiffPipeline:
                 torch.nn.init.normal_(parameter, std=0.1)
     standing = torch.cat([torch.eye(3)[:2].flatten().repeat(55), torch.tensor([0.0, 1.2, 0.0])])
     return GlobalDiffPipeline(denoiser, speech_model, features, rest_poses=standing.repeat(3, 8, 1))
+
+
+@pytest.fixture(scope="session")
+def small_emage() -> EmagePipeline:
+    """EMAGE with small, untrained networks, windows of 20 frames and two speakers; treat it as read-only."""
+    sizes = {"face": 106, "upper": 78, "hands": 180, "lower": 61}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = EmageConfig(
+            hidden_dim=16,
+            feedforward_dim=16,
+            motion_latent_dim=8,
+            audio_dim=8,
+            num_audio_layers=2,
+            num_face_layers=1,
+            code_dim=8,
+            num_codes=12,
+            num_speakers=2,
+            window_frames=20,
+        )
+        transformer = EmageTransformer(config).eval()
+        for parameter in transformer.parameters():
+            if parameter.ndim == 2:  # biases must not settle every code, or nothing would matter
+                parameter.data *= 3
+        vqvaes = {
+            part: EmageVQVAEConfig(motion_dim=dim, latent_dim=8, num_codes=12, num_stages=4 if part == "lower" else 2)
+            for part, dim in sizes.items()
+        }
+        networks = {part: EmageVQVAE(vqvae) for part, vqvae in vqvaes.items()}
+        for network in networks.values():
+            torch.nn.init.normal_(network.quantizer.codebook)  # loud, so that codes sound different from each other
+        global_motion = EmageGlobalMotion(EmageVQVAEConfig(motion_dim=61, latent_dim=8, num_stages=4))
+        return EmagePipeline(transformer, make_emage_codec(networks, global_motion))

@@ -1,8 +1,39 @@
 """Waveform or text in, Motion out; whole clips or streams."""
 
+from cospeech.pipelines.diffsheg import DiffSHEGPipeline, DiffSHEGSampling, DiffSHEGWindow, ProsodyTrack, SpeechTrack
+from cospeech.pipelines.emage import EmagePipeline
+from cospeech.pipelines.emage_published import (
+    EMAGE_REPOSITORY,
+    PublishedEmage,
+    load_published_emage,
+    load_published_emage_codec,
+    make_emage_codec,
+    save_published_emage,
+)
 from cospeech.pipelines.globaldiff import GlobalDiffPipeline
+from cospeech.pipelines.hints import GestureHints
 from cospeech.pipelines.loading import load_pipeline
 from cospeech.pipelines.pipeline import Pipeline, ProgressCallback
 from cospeech.pipelines.speech_windows import SpeechWindow, WindowClock
 
-__all__ = ["GlobalDiffPipeline", "Pipeline", "ProgressCallback", "SpeechWindow", "WindowClock", "load_pipeline"]
+__all__ = [
+    "EMAGE_REPOSITORY",
+    "DiffSHEGPipeline",
+    "DiffSHEGSampling",
+    "DiffSHEGWindow",
+    "EmagePipeline",
+    "GestureHints",
+    "GlobalDiffPipeline",
+    "Pipeline",
+    "ProgressCallback",
+    "ProsodyTrack",
+    "PublishedEmage",
+    "SpeechTrack",
+    "SpeechWindow",
+    "WindowClock",
+    "load_pipeline",
+    "load_published_emage",
+    "load_published_emage_codec",
+    "make_emage_codec",
+    "save_published_emage",
+]

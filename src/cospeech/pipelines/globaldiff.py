@@ -39,6 +39,7 @@ from cospeech.models import GlobalDiffDenoiser, SpeechModel, StackedDenoiser, op
 from cospeech.motion import Motion
 from cospeech.nn import optimize
 from cospeech.nn.optimization import Precision
+from cospeech.pipelines.arguments import one_each
 from cospeech.pipelines.index import INDEX_FILE, read_index, write_index
 from cospeech.pipelines.pipeline import Pipeline, ProgressCallback
 from cospeech.pipelines.progress import Progress
@@ -210,8 +211,8 @@ class GlobalDiffPipeline(Pipeline):
         callback: ProgressCallback | None = None,
     ) -> list[Motion]:
         """See ``Pipeline.batch``."""
-        speakers = _one_each("speakers", speakers, len(audios), default=1)
-        seeds = _one_each("seeds", seeds, len(audios), default=0)
+        speakers = one_each("speakers", speakers, len(audios), default=1)
+        seeds = one_each("seeds", seeds, len(audios), default=0)
         for speaker in speakers:
             self.check_speaker(speaker)
         rate_hz = self.clock.rate_hz
@@ -330,11 +331,3 @@ def bind_denoiser(
     )
     index_of = {time: index for index, time in enumerate(times)}
     return lambda noisy, time: denoiser.denoise(noisy, conditioning, index_of[time])
-
-
-def _one_each(name: str, given: Sequence[int] | None, count: int, *, default: int) -> Sequence[int]:
-    if given is None:
-        return [default] * count
-    if len(given) != count:
-        raise ValueError(f"`{name}` must be one for each of the {count} clips; got {len(given)}.")
-    return given

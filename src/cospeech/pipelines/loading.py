@@ -7,14 +7,18 @@ import os
 import torch
 
 from cospeech.errors import CheckpointError
-from cospeech.hub import read_json, resolve
+from cospeech.hub import CONFIG_FILE, read_json, resolve
+from cospeech.pipelines.diffsheg import DiffSHEGPipeline
+from cospeech.pipelines.emage import EmagePipeline
 from cospeech.pipelines.globaldiff import GlobalDiffPipeline
 from cospeech.pipelines.index import INDEX_FILE
 from cospeech.pipelines.pipeline import Pipeline
 
 __all__ = ["load_pipeline"]
 
-_PIPELINES = {pipeline.__name__: pipeline for pipeline in (GlobalDiffPipeline,)}
+_PIPELINES = {pipeline.__name__: pipeline for pipeline in (DiffSHEGPipeline, GlobalDiffPipeline, EmagePipeline)}
+_PUBLISHED = {"emage_audio": EmagePipeline}
+"""By the ``model_type`` in the published ``config.json``."""
 
 
 def load_pipeline(
@@ -24,7 +28,8 @@ def load_pipeline(
 
     Args:
         name_or_path: The bundled ``"cospeech-tiny"``, a folder that ``save_pretrained`` wrote, or a Hub repository
-            ``"owner/name"`` with the same files. A download is kept in huggingface-hub's cache.
+            ``"owner/name"`` with the same files; also the published ``"H-Liu1997/emage_audio"``. A download is kept in
+            huggingface-hub's cache.
         revision: Branch, tag or commit of a Hub repository.
         device: Where the networks shall be.
 
@@ -39,6 +44,10 @@ def load_pipeline(
     """
     _check_device(device)
     folder = resolve(name_or_path, revision=revision)
+    if not (folder / INDEX_FILE).exists() and (folder / CONFIG_FILE).exists():
+        published = read_json(folder / CONFIG_FILE).get("model_type")
+        if published in _PUBLISHED:
+            return _PUBLISHED[published].from_pretrained(name_or_path, revision=revision, device=device)
     name = read_json(folder / INDEX_FILE).get("pipeline")
     if name not in _PIPELINES:
         raise CheckpointError(f"{folder / INDEX_FILE} names the pipeline {name!r}; known are {', '.join(_PIPELINES)}.")
