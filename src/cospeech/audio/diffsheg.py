@@ -124,17 +124,18 @@ class HubertTrack(nn.Module):
 
     Args:
         encoder: The network with its settings.
+        name: By which ``load`` finds it again.
     """
 
-    def __init__(self, encoder: SpeechEncoder):
+    def __init__(self, encoder: SpeechEncoder, *, name: str | None = None):
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.name = encoder, name
         self.rate_hz, self.feature_dim = encoder.rate_hz, encoder.feature_dim
 
     @classmethod
     def load(cls, name: str | os.PathLike[str] = DIFFSHEG_SPEECH_ENCODER, *, revision: str | None = None) -> Self:
         """The track of a network from a folder or from the Hugging Face Hub; see ``SpeechEncoder.load``."""
-        return cls(SpeechEncoder.load(name, revision=revision))
+        return cls(SpeechEncoder.load(name, revision=revision), name=os.fspath(name))
 
     @torch.no_grad()
     def forward(self, waveform: Tensor, num_frames: int) -> Tensor:

@@ -15,12 +15,13 @@ import json
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import is_dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, TypeVar, get_type_hints
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -37,7 +38,13 @@ ModelT = TypeVar("ModelT", bound=nn.Module)
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
-_WRAPPERS = ("model_state", "state_dict", "net", "model")  # under which published programs put their state dicts
+_WRAPPERS = (
+    "model_state",
+    "state_dict",
+    "net",
+    "model",
+    "encoder",
+)  # under which published programs put their state dicts
 _MAX_ZIPPED_BYTES = 4 << 30
 
 
@@ -136,8 +143,8 @@ def load_published(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """The state dict in a published checkpoint, with its published keys.
 
     Reads safetensors, what ``torch.save`` wrote (without executing anything in it), and a zip archive that holds one
-    such file. A state dict that lies under ``model_state``, ``state_dict``, ``net`` or ``model`` is taken out, and a
-    ``module.`` before every key is removed.
+    such file. A state dict that lies under ``model_state``, ``state_dict``, ``net``, ``model`` or ``encoder`` is taken
+    out, whatever lies beside it, and a ``module.`` before every key is removed.
 
     Raises:
         CheckpointError: If the file cannot be read or holds no state dict.
@@ -146,11 +153,22 @@ def load_published(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return _without_prefix(load_tensors(path))
     try:
-        content = torch.load(_unzipped(path), map_location="cpu", weights_only=True)
+        with _numpy_numbers_allowed():
+            content = torch.load(_unzipped(path), map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, UnpicklingError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} cannot be read as plain weights: {reason}") from error
     return _without_prefix(_state_in(content, path))
+
+
+def _numpy_numbers_allowed() -> AbstractContextManager[Any]:
+    """Lets a file hold NumPy numbers, as scores beside weights often are; making one executes nothing."""
+    if tuple(int(number) for number in torch.__version__.split(".")[:2]) < (2, 6):
+        return nullcontext()  # there, a type cannot be allowed under the name that an older NumPy gave it
+    scalar = np.float64(0).__reduce__()[0]
+    kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)]
+    names = [(scalar, f"numpy.{package}.multiarray.scalar") for package in ("_core", "core")]
+    return torch.serialization.safe_globals([*names, np.dtype, *kinds])
 
 
 def _unzipped(path: Path) -> Path | io.BytesIO:
