@@ -1,6 +1,7 @@
 """Network building blocks that know nothing of motion."""
 
 from cospeech.nn.attention import KeyValue, MultiHeadAttention
+from cospeech.nn.causal_attention import CausalCosineAttention, KeyValueCache
 from cospeech.nn.content_rhythm import ContentRhythmAttention
 from cospeech.nn.conv import CausalConv1d, CausalResidual
 from cospeech.nn.ema_codebook import EmaCodebook, kmeans_codes
@@ -12,6 +13,7 @@ from cospeech.nn.periodic import PeriodicPositionalEncoding
 from cospeech.nn.positional import SinusoidalPositionalEncoding, inverse_frequencies, sinusoidal_positions
 from cospeech.nn.quantizer import Quantized, VectorQuantizer, nearest_codes
 from cospeech.nn.recurrent import SummedBidirectionalLSTM
+from cospeech.nn.rotary import rotary_phases, rotate_pairs
 from cospeech.nn.stacked import StackedLinear, stack_modules
 from cospeech.nn.streaming import StreamingLayer, StreamingSequence, run_chunks
 from cospeech.nn.stylization import Film, Stylization
@@ -23,12 +25,14 @@ from cospeech.nn.wave_encoder import WaveBlock, WaveEncoder
 __all__ = [
     "AdaptiveModulation",
     "CausalConv1d",
+    "CausalCosineAttention",
     "CausalResidual",
     "ContentRhythmAttention",
     "EmaCodebook",
     "FeedForward",
     "Film",
     "KeyValue",
+    "KeyValueCache",
     "LinearAttention",
     "Modulation",
     "MultiHeadAttention",
@@ -54,6 +58,8 @@ __all__ = [
     "modulate",
     "nearest_codes",
     "optimize",
+    "rotary_phases",
+    "rotate_pairs",
     "run_chunks",
     "sinusoidal_positions",
     "stack_modules",

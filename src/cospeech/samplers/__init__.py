@@ -1,5 +1,6 @@
 """Sampling loops; they see callables, never a model class."""
 
+from cospeech.samplers.autoregressive import autoregress, is_end_latent
 from cospeech.samplers.denoise import DenoiseStep, Predict, denoise, denoise_midpoint, draw_noise
 from cospeech.samplers.foppas import (
     Draw,
@@ -27,6 +28,7 @@ __all__ = [
     "Predict",
     "SeededWindows",
     "WindowState",
+    "autoregress",
     "count_published_windows",
     "count_windows",
     "denoise",
@@ -35,6 +37,7 @@ __all__ = [
     "guide",
     "guide_batched",
     "inpaint_seed",
+    "is_end_latent",
     "outpainting_windows",
     "plan_masked_windows",
     "savgol_coefficients",

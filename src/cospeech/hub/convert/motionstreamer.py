@@ -7,16 +7,65 @@ model (``Experiments/t2m_model/latest.pth``, under ``trans``, with or without ``
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
 
 from torch import Tensor
 
-from cospeech.hub.convert._blocks import count_layers, load_published_into, shape_of
+from cospeech.hub.convert._blocks import count_layers, load_published_into, shape_of, two_layer_keys
 from cospeech.hub.convert._table import Key, KeyTable
 from cospeech.models.causal_tae import CausalTAE, CausalTAEConfig
+from cospeech.models.diffusion_head import DiffusionHead
+from cospeech.models.motionstreamer import MotionStreamer, MotionStreamerConfig
 
-__all__ = ["causal_tae_config", "causal_tae_from_published", "causal_tae_table", "causal_tae_to_published"]
+__all__ = [
+    "DIFFUSION_HEAD",
+    "MOTIONSTREAMER",
+    "causal_tae_config",
+    "causal_tae_from_published",
+    "causal_tae_table",
+    "causal_tae_to_published",
+    "diffusion_head_from_published",
+    "motionstreamer_config",
+    "motionstreamer_from_published",
+    "motionstreamer_to_published",
+]
+
+_HEAD = "diff_loss.net."
+
+DIFFUSION_HEAD = KeyTable(
+    [
+        *two_layer_keys(f"{_HEAD}time_embed.mlp", "time_embedding"),
+        Key(f"{_HEAD}cond_embed.{{p}}", "condition_in.{p}"),
+        Key(f"{_HEAD}input_proj.{{p}}", "latent_in.{p}"),
+        Key(f"{_HEAD}res_blocks.{{i}}.in_ln.{{p}}", "norms.{i}.{p}"),
+        *two_layer_keys(f"{_HEAD}res_blocks.{{i}}.mlp", "feedforwards.{i}"),
+        Key(f"{_HEAD}res_blocks.{{i}}.adaLN_modulation.1.{{p}}", "modulations.{i}.{p}"),
+        Key(f"{_HEAD}final_layer.adaLN_modulation.1.{{p}}", "final_modulation.{p}"),
+        Key(f"{_HEAD}final_layer.linear.{{p}}", "latent_out.{p}"),
+    ]
+)
+"""The diffusion head alone."""
+
+MOTIONSTREAMER = KeyTable(
+    [
+        Key("transformer.wte.{p}", "transformer.latent_in.{p}"),
+        Key("transformer.cond_embed.{p}", "transformer.text_in.{p}"),
+        Key("transformer.h.{i}.rms_1.scale", "transformer.blocks.{i}.attention_norm.weight"),
+        Key("transformer.h.{i}.attn.scale", "transformer.blocks.{i}.attention.scale"),
+        Key("transformer.h.{i}.attn.c_attn.weight", "transformer.blocks.{i}.attention.query_key_value.weight"),
+        Key("transformer.h.{i}.attn.c_proj.weight", "transformer.blocks.{i}.attention.out.weight"),
+        Key("transformer.h.{i}.rms_2.scale", "transformer.blocks.{i}.feedforward_norm.weight"),
+        Key("transformer.h.{i}.mlp.c_fc1.weight", "transformer.blocks.{i}.feedforward.gate.weight"),
+        Key("transformer.h.{i}.mlp.c_fc2.weight", "transformer.blocks.{i}.feedforward.expand.weight"),
+        Key("transformer.h.{i}.mlp.c_proj.weight", "transformer.blocks.{i}.feedforward.contract.weight"),
+        Key("transformer.ln_f.scale", "transformer.norm.weight"),
+        Key("out_proj.{p}", "transformer.out.{p}"),
+        *DIFFUSION_HEAD.within("", "head."),
+    ]
+)
+"""Transformer, output projection and diffusion head."""
 
 
 def causal_tae_table(config: CausalTAEConfig) -> KeyTable:
@@ -77,6 +126,70 @@ def causal_tae_from_published(state: Mapping[str, Tensor], config: CausalTAEConf
 def causal_tae_to_published(tae: CausalTAE) -> dict[str, Tensor]:
     """The state that the published program would have saved under ``net``."""
     return causal_tae_table(tae.config).to_published(tae.state_dict())
+
+
+def motionstreamer_config(state: Mapping[str, Tensor], *, head_width: int = 64) -> MotionStreamerConfig:
+    """The configuration that a published autoregressive model was made with.
+
+    Args:
+        state: A published state.
+        head_width: Channels of an attention head, which the shapes do not tell.
+
+    Raises:
+        CheckpointError: If a tensor that tells a size is missing.
+    """
+    dim, latent_dim = shape_of(state, "transformer.wte.weight")
+    shape_of(state, "transformer.h.0.attn.scale")
+    # The scale of attention is the logarithm of n^2 - n for n positions.
+    pairs = 2 ** float(state["transformer.h.0.attn.scale"])
+    head_dim, time_dim = shape_of(state, f"{_HEAD}time_embed.mlp.0.weight")
+    return MotionStreamerConfig(
+        text_dim=shape_of(state, "transformer.cond_embed.weight")[1],
+        latent_dim=latent_dim,
+        dim=dim,
+        num_layers=count_layers(state, "transformer.h."),
+        num_heads=dim // head_width,
+        feedforward_dim=shape_of(state, "transformer.h.0.mlp.c_fc1.weight")[0],
+        max_positions=round((1 + math.sqrt(1 + 4 * pairs)) / 2),
+        head_dim=head_dim,
+        head_layers=count_layers(state, f"{_HEAD}res_blocks."),
+        time_dim=time_dim,
+    )
+
+
+def motionstreamer_from_published(
+    state: Mapping[str, Tensor], config: MotionStreamerConfig | None = None
+) -> MotionStreamer:
+    """Transformer and head in evaluation mode, with the published weights; arguments as for the autoencoder.
+
+    Raises:
+        CheckpointError: If the weights do not fit; every key at fault is listed.
+    """
+    return load_published_into(partial(MotionStreamer, config or motionstreamer_config(state)), MOTIONSTREAMER, state)
+
+
+def motionstreamer_to_published(model: MotionStreamer) -> dict[str, Tensor]:
+    """The state that the published program would have saved under ``trans``; scales of attention are float64 there."""
+    state = MOTIONSTREAMER.to_published(model.state_dict())
+    return {key: tensor.double() if key.endswith("attn.scale") else tensor for key, tensor in state.items()}
+
+
+def diffusion_head_from_published(state: Mapping[str, Tensor]) -> DiffusionHead:
+    """The head alone, from a state that holds nothing else.
+
+    Raises:
+        CheckpointError: If the weights do not fit; every key at fault is listed.
+    """
+    dim, condition_dim = shape_of(state, f"{_HEAD}cond_embed.weight")
+    make = partial(
+        DiffusionHead,
+        shape_of(state, f"{_HEAD}input_proj.weight")[1],
+        condition_dim,
+        dim=dim,
+        num_layers=count_layers(state, f"{_HEAD}res_blocks."),
+        time_dim=shape_of(state, f"{_HEAD}time_embed.mlp.0.weight")[1],
+    )
+    return load_published_into(make, DIFFUSION_HEAD, state)
 
 
 def _conv(side: str, published: str, ours: int) -> list[Key]:
