@@ -76,7 +76,8 @@ def test_a_perfect_prediction_leaves_the_clamp_of_the_angles(vae: MaskedVAE, gen
     weights = objective.weights
     clamped = (weights.geodesic + weights.seed) * 0.00142
     assert losses.total.item() == pytest.approx(clamped, rel=0.05)
-    assert losses.mse.item() == losses.position.item() == losses.latent.item() == losses.structure.item() == 0
+    assert losses.mse.item() == losses.position.item() == losses.latent.item() == 0
+    assert losses.structure.item() < 1e-6  # two halves of one sum, which need not cancel to the last bit
 
 
 def test_kept_targets_are_those_of_the_windows(vae: MaskedVAE, generator: torch.Generator) -> None:

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cospeech.losses import bone_cosines, bone_vectors, latent_loss, point_error_losses, structure_loss
+from cospeech.losses import bone_vectors, latent_loss, point_error_losses, structure_loss
 from cospeech.models import GlobalDiffDenoiser, MaskedVAE, SpeechModel
 from cospeech.schedulers import flow_interpolate
 from cospeech.skeleton import SMPLX, Skeleton
@@ -153,14 +153,14 @@ class DenoiserObjective:
             position=weights.position * points[0],
             velocity=weights.velocity * points[1],
             acceleration=weights.acceleration * points[2],
-            structure=weights.structure * structure_loss(*map(self._cosines, (motion, target.motion))),
+            structure=weights.structure * structure_loss(*map(self._bones, (motion, target.motion))),
             latent=weights.latent * latent,
             seed=weights.seed * (angles[:, head].mean() + offsets[:, head].mean()),
         )
 
-    def _cosines(self, motion: MeasuredMotion) -> Tensor:
-        # Not kept with the target: 0.7 MB a window, and as quickly computed as read.
-        return bone_cosines(bone_vectors(motion.joints, self.skeleton))
+    def _bones(self, motion: MeasuredMotion) -> Tensor:
+        # Their cosines are not kept with the target: 0.7 MB a window, and as quickly computed as read.
+        return bone_vectors(motion.joints, self.skeleton)
 
 
 class DenoiserBatch(NamedTuple):
