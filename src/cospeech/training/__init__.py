@@ -27,6 +27,15 @@ from cospeech.training.globaldiff import (
 )
 from cospeech.training.masked_vae import VAEDraws, VAELosses, VAETrainingConfig, draw_vae_step, vae_losses
 from cospeech.training.motion_errors import MeasuredMotion, anchored_losses, measure_motion, reconstruction_angles
+from cospeech.training.motionstreamer import (
+    TwoForwardDraws,
+    TwoForwardLoss,
+    draw_two_forward,
+    drop_texts,
+    replaced_fraction,
+    streamer_learning_rate,
+    two_forward_loss,
+)
 
 __all__ = [
     "DenoiserBatch",
@@ -41,6 +50,8 @@ __all__ = [
     "MeasuredMotion",
     "StepDraws",
     "TAELosses",
+    "TwoForwardDraws",
+    "TwoForwardLoss",
     "VAEDraws",
     "VAELosses",
     "VAETrainingConfig",
@@ -51,16 +62,21 @@ __all__ = [
     "diffsheg_optimizer_step",
     "draw_diffsheg_step",
     "draw_step",
+    "draw_two_forward",
     "draw_vae_step",
+    "drop_texts",
     "encode_latents",
     "hear_expressions",
     "measure_motion",
     "null_rows",
     "optimizer_step",
     "reconstruction_angles",
+    "replaced_fraction",
     "speech_loss",
+    "streamer_learning_rate",
     "tae_learning_rate",
     "tae_losses",
     "tae_step_losses",
+    "two_forward_loss",
     "vae_losses",
 ]
