@@ -1,5 +1,6 @@
 """Waveform or text in, Motion out; whole clips or streams."""
 
+from cospeech.pipelines.camn import CAMN_REPOSITORY, DISCO_REPOSITORY, UpperBodyPipeline
 from cospeech.pipelines.diffsheg import DiffSHEGPipeline, DiffSHEGSampling, DiffSHEGWindow, ProsodyTrack, SpeechTrack
 from cospeech.pipelines.emage import EmagePipeline
 from cospeech.pipelines.emage_published import (
@@ -17,6 +18,8 @@ from cospeech.pipelines.pipeline import Pipeline, ProgressCallback
 from cospeech.pipelines.speech_windows import SpeechWindow, WindowClock
 
 __all__ = [
+    "CAMN_REPOSITORY",
+    "DISCO_REPOSITORY",
     "EMAGE_REPOSITORY",
     "DiffSHEGPipeline",
     "DiffSHEGSampling",
@@ -30,6 +33,7 @@ __all__ = [
     "PublishedEmage",
     "SpeechTrack",
     "SpeechWindow",
+    "UpperBodyPipeline",
     "WindowClock",
     "load_pipeline",
     "load_published_emage",

@@ -8,6 +8,7 @@ import torch
 
 from cospeech.errors import CheckpointError
 from cospeech.hub import CONFIG_FILE, read_json, resolve
+from cospeech.pipelines.camn import UpperBodyPipeline
 from cospeech.pipelines.diffsheg import DiffSHEGPipeline
 from cospeech.pipelines.emage import EmagePipeline
 from cospeech.pipelines.globaldiff import GlobalDiffPipeline
@@ -16,8 +17,14 @@ from cospeech.pipelines.pipeline import Pipeline
 
 __all__ = ["load_pipeline"]
 
-_PIPELINES = {pipeline.__name__: pipeline for pipeline in (DiffSHEGPipeline, GlobalDiffPipeline, EmagePipeline)}
-_PUBLISHED = {"emage_audio": EmagePipeline}
+_PIPELINES = {
+    pipeline.__name__: pipeline for pipeline in (DiffSHEGPipeline, GlobalDiffPipeline, EmagePipeline, UpperBodyPipeline)
+}
+_PUBLISHED: dict[str, type[EmagePipeline | UpperBodyPipeline]] = {
+    "emage_audio": EmagePipeline,
+    "camn_audio": UpperBodyPipeline,
+    "disco_audio": UpperBodyPipeline,
+}
 """By the ``model_type`` in the published ``config.json``."""
 
 
@@ -28,8 +35,8 @@ def load_pipeline(
 
     Args:
         name_or_path: The bundled ``"cospeech-tiny"``, a folder that ``save_pretrained`` wrote, or a Hub repository
-            ``"owner/name"`` with the same files; also the published ``"H-Liu1997/emage_audio"``. A download is kept in
-            huggingface-hub's cache.
+            ``"owner/name"`` with the same files; also the published ``"H-Liu1997/emage_audio"``,
+            ``camn_audio`` and ``disco_audio``. A download is kept in huggingface-hub's cache.
         revision: Branch, tag or commit of a Hub repository.
         device: Where the networks shall be.
 

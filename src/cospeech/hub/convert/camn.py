@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -17,9 +18,11 @@ __all__ = [
     "camn_config",
     "camn_from_published",
     "camn_to_published",
+    "camn_to_published_config",
     "disco_config",
     "disco_from_published",
     "disco_to_published",
+    "disco_to_published_config",
 ]
 
 State = Mapping[str, Tensor]
@@ -124,6 +127,52 @@ def disco_from_published(state: State, *, seed_frames: int = 4) -> DiscoModel:
 def disco_to_published(model: DiscoModel) -> dict[str, Tensor]:
     """The state that the published program would have saved."""
     return DISCO.to_published(model.state_dict())
+
+
+def camn_to_published_config(config: CamnConfig) -> dict[str, Any]:
+    """The fields of the ``config.json`` beside the published weights; those that nothing reads as published."""
+    fields = {**_shared_fields(config), "body_dims": config.body_dim, "hands_dims": config.hands_dim}
+    return dict(sorted({**fields, "model_type": "camn_audio", "motion_dim": 256}.items()))
+
+
+def disco_to_published_config(config: DiscoConfig) -> dict[str, Any]:
+    """The fields of the ``config.json`` that the published program would have saved; see ``camn_to_published_config``.
+
+    How the channels are shared out is not in our configuration; they are the published 78 and the rest.
+    """
+    fields = {
+        **_shared_fields(config),
+        "architectures": ["DiscoAudioModel"],
+        "audio_fps": 16000,
+        "audio_norm": False,
+        "audio_rep": "wave16k",
+        "body_dims": 78,
+        "class_name": "DiscoAudioModel",
+        "hands_dims": config.motion_dim - 78,
+        "model_type": "disco_audio",
+        "motion_f": 256,
+        "name_pyfile": "models.disco_audio.modeling_disco_audio",
+        "torch_dtype": "float32",
+        "transformers_version": "4.30.2",
+    }
+    return dict(sorted(fields.items()))
+
+
+def _shared_fields(config: CamnConfig | DiscoConfig) -> dict[str, Any]:
+    return {
+        "audio_f": config.audio_dim,
+        "audio_sr": 16000,
+        "dropout_prob": config.dropout,
+        "hidden_size": config.hidden_dim,
+        "joint_mask": "local_upper",
+        "n_layer": config.num_layers,
+        "pose_dims": config.motion_dim,
+        "pose_fps": 15,
+        "pose_rep": "smplx",
+        "seed_frames": config.seed_frames,
+        "speaker_dims": config.num_speakers,
+        "speaker_f": config.speaker_dim,
+    }
 
 
 def _num_lstm_layers(state: State) -> int:
