@@ -1,5 +1,6 @@
 """Training losses, each usable alone."""
 
+from cospeech.losses.contrastive import info_nce, normal_kl
 from cospeech.losses.emage import (
     MotionTerms,
     central_velocity,
@@ -26,9 +27,11 @@ __all__ = [
     "difference_losses",
     "geodesic_angles",
     "geodesic_loss",
+    "info_nce",
     "kl_loss",
     "latent_loss",
     "locked_feet_loss",
+    "normal_kl",
     "optimal_sigma_nll",
     "part_code_loss",
     "part_latent_loss",

@@ -57,6 +57,7 @@ from cospeech.models.text_motion_evaluator import (
     TextEvaluator,
     TextEvaluatorConfig,
 )
+from cospeech.models.tmr import EvaluatorDecoder
 
 __all__ = [
     "EMAGE_PART_JOINTS",
@@ -93,6 +94,7 @@ __all__ = [
     "EmageVQVAEConfig",
     "EmageWindow",
     "EvaluatorConfig",
+    "EvaluatorDecoder",
     "GeneratorState",
     "GestureAutoencoder",
     "GestureAutoencoderConfig",

@@ -36,6 +36,7 @@ from cospeech.training.motionstreamer import (
     streamer_learning_rate,
     two_forward_loss,
 )
+from cospeech.training.text_motion_evaluator import EvaluatorLosses, evaluator_losses
 
 __all__ = [
     "DenoiserBatch",
@@ -47,6 +48,7 @@ __all__ = [
     "DiffSHEGDraws",
     "DiffSHEGLosses",
     "DiffSHEGWeights",
+    "EvaluatorLosses",
     "MeasuredMotion",
     "StepDraws",
     "TAELosses",
@@ -66,6 +68,7 @@ __all__ = [
     "draw_vae_step",
     "drop_texts",
     "encode_latents",
+    "evaluator_losses",
     "hear_expressions",
     "measure_motion",
     "null_rows",

@@ -2,7 +2,8 @@
 
 Three files: the causal autoencoder (``Causal_TAE/net_last.pth``, the state dict under ``net``), the autoregressive
 model (``Experiments/t2m_model/latest.pth``, under ``trans``, with or without ``module.``) and the evaluator
-(``Evaluator_272/epoch=99.ckpt``, on the page ``tmr``). ``cospeech.hub.load_published`` opens them.
+(``Evaluator_272/epoch=99.ckpt``, whose encoders stand on the page ``evaluators``). ``cospeech.hub.load_published``
+opens them.
 """
 
 from __future__ import annotations
@@ -13,20 +14,30 @@ from functools import partial
 
 from torch import Tensor
 
-from cospeech.hub.convert._blocks import count_layers, load_published_into, shape_of, two_layer_keys
+from cospeech.hub.convert._blocks import (
+    count_layers,
+    decoder_layer_keys,
+    load_published_into,
+    shape_of,
+    two_layer_keys,
+)
 from cospeech.hub.convert._table import Key, KeyTable
 from cospeech.models.causal_tae import CausalTAE, CausalTAEConfig
 from cospeech.models.diffusion_head import DiffusionHead
 from cospeech.models.motionstreamer import MotionStreamer, MotionStreamerConfig
+from cospeech.models.text_motion_evaluator import EvaluatorConfig
+from cospeech.models.tmr import EvaluatorDecoder
 
 __all__ = [
     "DIFFUSION_HEAD",
+    "EVALUATOR_DECODER",
     "MOTIONSTREAMER",
     "causal_tae_config",
     "causal_tae_from_published",
     "causal_tae_table",
     "causal_tae_to_published",
     "diffusion_head_from_published",
+    "evaluator_decoder_from_published",
     "motionstreamer_config",
     "motionstreamer_from_published",
     "motionstreamer_to_published",
@@ -66,6 +77,16 @@ MOTIONSTREAMER = KeyTable(
     ]
 )
 """Transformer, output projection and diffusion head."""
+
+_DECODER = "motiondecoder."
+
+EVALUATOR_DECODER = KeyTable(
+    [
+        *decoder_layer_keys(f"{_DECODER}seqTransDecoder.layers.{{i}}", "layers.{i}"),
+        Key(f"{_DECODER}final_layer.{{p}}", "out.{p}"),
+    ]
+)
+"""The evaluator's decoder; its table of positions is computed."""
 
 
 def causal_tae_table(config: CausalTAEConfig) -> KeyTable:
@@ -190,6 +211,24 @@ def diffusion_head_from_published(state: Mapping[str, Tensor]) -> DiffusionHead:
         time_dim=shape_of(state, f"{_HEAD}time_embed.mlp.0.weight")[1],
     )
     return load_published_into(make, DIFFUSION_HEAD, state)
+
+
+def evaluator_decoder_from_published(state: Mapping[str, Tensor], *, num_heads: int = 4) -> EvaluatorDecoder:
+    """The evaluator's decoder in evaluation mode, from a state that may hold the encoders too.
+
+    Raises:
+        CheckpointError: If the weights do not fit; every key at fault is listed.
+    """
+    state = {key: tensor for key, tensor in state.items() if key.startswith(_DECODER) and not key.endswith(".pe")}
+    motion_dim, dim = shape_of(state, f"{_DECODER}final_layer.weight")
+    config = EvaluatorConfig(
+        input_dim=motion_dim,
+        dim=dim,
+        num_layers=count_layers(state, f"{_DECODER}seqTransDecoder.layers."),
+        num_heads=num_heads,
+        feedforward_dim=shape_of(state, f"{_DECODER}seqTransDecoder.layers.0.linear1.weight")[0],
+    )
+    return load_published_into(partial(EvaluatorDecoder, config), EVALUATOR_DECODER, state)
 
 
 def _conv(side: str, published: str, ours: int) -> list[Key]:
