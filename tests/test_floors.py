@@ -14,7 +14,7 @@ ROOT = Path(cospeech.__file__).parent
 FLOORS = [
     {"errors"},
     {"_checks", "_extras"},
-    {"rotations", "nn", "schedulers", "audio"},
+    {"rotations", "nn", "schedulers", "audio", "text"},
     {"skeleton", "samplers"},
     {"io"},  # motion files to tensors and back: knows skeletons, not Motion
     {"motion", "models", "losses", "metrics"},

@@ -42,6 +42,7 @@ _WRAPPERS = (
     "model_state",
     "state_dict",
     "net",
+    "trans",
     "model",
     "encoder",
 )  # under which published programs put their state dicts

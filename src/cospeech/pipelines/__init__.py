@@ -14,6 +14,7 @@ from cospeech.pipelines.emage_published import (
 from cospeech.pipelines.globaldiff import GlobalDiffPipeline
 from cospeech.pipelines.hints import GestureHints
 from cospeech.pipelines.loading import load_pipeline
+from cospeech.pipelines.motionstreamer import MotionStreamerPipeline, MotionStreamerSettings, TextPrompt
 from cospeech.pipelines.pipeline import Pipeline, ProgressCallback
 from cospeech.pipelines.speech_windows import SpeechWindow, WindowClock
 
@@ -27,12 +28,15 @@ __all__ = [
     "EmagePipeline",
     "GestureHints",
     "GlobalDiffPipeline",
+    "MotionStreamerPipeline",
+    "MotionStreamerSettings",
     "Pipeline",
     "ProgressCallback",
     "ProsodyTrack",
     "PublishedEmage",
     "SpeechTrack",
     "SpeechWindow",
+    "TextPrompt",
     "UpperBodyPipeline",
     "WindowClock",
     "load_pipeline",

@@ -10,7 +10,6 @@ from typing import Any
 from cospeech.errors import CheckpointError
 from cospeech.hub import read_json
 from cospeech.io import atomic_path
-from cospeech.pipelines.pipeline import Pipeline
 
 __all__ = ["INDEX_FILE", "read_index", "write_index"]
 
@@ -18,14 +17,14 @@ INDEX_FILE = "model_index.json"
 _VERSION = 1
 
 
-def write_index(folder: Path, pipeline: type[Pipeline], settings: Mapping[str, Any]) -> None:
+def write_index(folder: Path, pipeline: type, settings: Mapping[str, Any]) -> None:
     """Write a folder's index, naming the pipeline and its settings."""
     index = {"format_version": _VERSION, "pipeline": pipeline.__name__, "settings": settings}
     with atomic_path(folder / INDEX_FILE) as path:
         path.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
-def read_index(folder: Path, pipeline: type[Pipeline]) -> dict[str, Any]:
+def read_index(folder: Path, pipeline: type) -> dict[str, Any]:
     """The settings in a folder's index.
 
     Raises:
