@@ -55,6 +55,7 @@ from cospeech.skeleton import SMPLX, global_to_local, mirror_rotations, mirror_t
 from cospeech.training import (
     DenoiserBatch,
     DenoiserObjective,
+    DenoiserWeights,
     adam,
     denoiser_losses,
     draw_step,
@@ -65,6 +66,9 @@ from cospeech.training import (
     speech_loss,
     vae_losses,
 )
+
+SHORT = DenoiserWeights(mse=5.0, position=5.0, velocity=1.0, acceleration=1.0)
+"""For a few hundred steps: under the published weights a network first learns to keep still, and then all else."""
 
 
 class Windows(NamedTuple):
@@ -185,7 +189,7 @@ def batches(
 
 def train_vae(config: MaskedVAEConfig, data: Windows, arguments: argparse.Namespace) -> MaskedVAE:
     """One masked VAE. Half its steps pass for the published warm-up of the divergence."""
-    steps = max(1, arguments.steps // 2)
+    steps = max(1, arguments.steps // 4)
     vae, generator = MaskedVAE(config).train(), torch.Generator().manual_seed(arguments.seed)
     start_at_mean(vae.decoder.head, data.motion)
     optimizer = adam(vae.parameters(), arguments.learning_rate)
@@ -202,7 +206,7 @@ def train_vae(config: MaskedVAEConfig, data: Windows, arguments: argparse.Namesp
 
 def train_speech(config: SpeechModelConfig, data: Windows, arguments: argparse.Namespace) -> SpeechModel:
     """The regression of expressions; its published script does not exist, see ``cospeech.training.speech_loss``."""
-    steps = max(1, arguments.steps // 2)
+    steps = max(1, arguments.steps // 4)
     model, generator = SpeechModel(config).train(), torch.Generator().manual_seed(arguments.seed)
     start_at_mean(model.head, data.expressions)
     optimizer, report = adam(model.parameters(), arguments.learning_rate), Report("speech model", steps)
@@ -223,7 +227,8 @@ def train_denoiser(
     """The denoiser, with everything that does not change computed once."""
     steps = arguments.steps
     generator = torch.Generator().manual_seed(arguments.seed)
-    objective = DenoiserObjective(encoders, num_seed_frames=denoiser.config.num_seed_frames)
+    weights = DenoiserWeights() if arguments.published else SHORT
+    objective = DenoiserObjective(encoders, weights=weights, num_seed_frames=denoiser.config.num_seed_frames)
     rest = SMPLX.rest_joints.expand(len(data.motion), -1, -1)
     target = objective.target(data.motion, rest)
     nobody = torch.zeros_like(data.speaker)
@@ -257,6 +262,14 @@ def start_at_mean(head: nn.Linear, target: Tensor) -> None:
     """A last layer that says the mean of the data, so that training starts from there and not from nothing."""
     head.bias.copy_(target.flatten(0, -2).mean(0))
     head.weight.mul_(0.1)
+
+
+@torch.no_grad()
+def open_gates(denoiser: GlobalDiffDenoiser, gate: float = 0.5) -> None:
+    """Blocks that take part from the first step on; published ones begin silent, and take long to be heard."""
+    for stream in (denoiser.hand, denoiser.body):
+        for block in stream.blocks:
+            block.modulation.linear.bias.view(3, 3, -1)[:, 0] = gate
 
 
 @torch.no_grad()
@@ -294,12 +307,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the procedural clip")
     parser.add_argument("--wavlm", action="store_true", help="hear with WavLM instead of prosody")
     parser.add_argument("--published", action="store_true", help="networks of the published sizes")
-    parser.add_argument("--hidden", type=int, default=96, help="width of the small networks")
-    parser.add_argument("--steps", type=int, default=800, help="of the denoiser; half as many of the others")
+    parser.add_argument("--hidden", type=int, default=128, help="width of the small networks")
+    parser.add_argument("--steps", type=int, default=800, help="of the denoiser; a quarter as many of the others")
     parser.add_argument("--stride", type=int, default=5, help="frames from window to window (published: 20)")
-    parser.add_argument("--copies", type=int, default=3, help="of each window, moved by chance (published: 0)")
+    parser.add_argument("--copies", type=int, default=4, help="of each window, moved by chance (published: 0)")
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--learning-rate", type=float, default=1e-3, help="published: 1e-4, for VAEs 2e-4")
+    parser.add_argument("--learning-rate", type=float, default=2e-3, help="published: 1e-4, for VAEs 2e-4")
     parser.add_argument("--evaluator", type=Path, help="AESKConv_240_100.bin")
     parser.add_argument("--out", type=Path, help="folder for the networks")
     parser.add_argument("--seed", type=int, default=0)
@@ -324,6 +337,8 @@ def main() -> None:
     untrained = sample(denoiser.eval(), speech, test, arguments.seed)
     for stream in (denoiser.hand, denoiser.body):
         start_at_mean(stream.head, train.motion[..., stream.channels])
+    if not arguments.published:
+        open_gates(denoiser)
     train_denoiser(denoiser, encoders, speech, train, arguments)
 
     evaluator = SkeletonAutoencoder(SkeletonAutoencoderConfig()).eval()
