@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cospeech.evaluation.protocols import BEAT2_MEAN_SPEEDS, FeatureRule, Protocol
 from cospeech.metrics import (
+    Moments,
     audio_beats,
     beat_alignment,
     expression_error,
@@ -43,6 +44,7 @@ class ClipMeasures:
         values: Name to (value, weight) of the generated clip.
         reference_values: The same of the reference clip, where a measure needs no reference.
         features: Name to generated and reference features, ``(N, C)``.
+        moments: Name to generated and reference moments, of features that are too many to keep.
         beats: Seconds of motion beats per joint, and ``onsets`` those of the audio, from the margin on.
         joint_scores: Beat consistency of each of the protocol's joints.
         notes: What happened that a reader should know.
@@ -53,6 +55,7 @@ class ClipMeasures:
     values: dict[str, tuple[float, float]] = field(default_factory=dict)
     reference_values: dict[str, tuple[float, float]] = field(default_factory=dict)
     features: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    moments: dict[str, tuple[Moments, Moments]] = field(default_factory=dict)
     beats: list[Tensor] = field(default_factory=list)
     onsets: Tensor | None = None
     joint_scores: Tensor | None = None
@@ -165,7 +168,9 @@ def measure_clip(
         first, second = (clip_features(x, protocol.features, extractor) for x in rotations)
         clip.features["fgd"] = (first, second)
     ours, theirs = (pose_features(x) for x in rotations)
-    clip.features |= {key: (ours[key], theirs[key]) for key in ours if key in protocol.measures}
+    for key in ours:
+        if key in protocol.measures:
+            clip.moments[key] = (moments_of(ours[key]), moments_of(theirs[key]))
     _measure_alone(clip, clip.values, pair[0], protocol, waveform, rest_joints, hand_mean, keep_beats=True)
     _measure_alone(clip, clip.reference_values, pair[1], protocol, waveform, rest_joints, hand_mean)
     expressions = [motion.expressions for motion in pair]
@@ -177,6 +182,13 @@ def measure_clip(
         else:
             clip.notes.append("expressions of another width than the reference's: left out")
     return clip
+
+
+def moments_of(features: Tensor) -> Moments:
+    """The moments of one clip's features, ``(N, C)``."""
+    moments = Moments()
+    moments.update(features)
+    return moments
 
 
 def _measure_alone(

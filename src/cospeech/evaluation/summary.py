@@ -12,9 +12,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cospeech.evaluation.clips import ClipMeasures
+from cospeech.evaluation.clips import ClipMeasures, moments_of
 from cospeech.evaluation.protocols import Protocol
-from cospeech.metrics import MeanAccumulator, frechet_distance, score_beats
+from cospeech.metrics import (
+    FrechetRule,
+    Gaussian,
+    MeanAccumulator,
+    Moments,
+    frechet_distance,
+    frechet_distance_of_moments,
+    score_beats,
+)
 
 __all__ = ["AlignmentTest", "Metric", "alignment_test", "summarize"]
 
@@ -101,7 +109,7 @@ def summarize(
     generator = torch.Generator().manual_seed(seed)
     metrics = []
     for name in protocol.measures:
-        if any(name in clip.features for clip in clips):
+        if any(name in clip.features or name in clip.moments for clip in clips):
             metrics.append(_distance(name, clips, protocol, num_resamples, level, generator))
         elif any(name in clip.values for clip in clips):
             metrics.append(_mean(name, clips, num_resamples, level, generator))
@@ -176,40 +184,70 @@ def _distance(
     generator: torch.Generator,
 ) -> Metric | None:
     pairs = [clip.features[name] for clip in clips if name in clip.features and len(clip.features[name][0])]
-    if not pairs or sum(len(pair[0]) for pair in pairs) < 2:
+    moments = [clip.moments[name] for clip in clips if name in clip.moments]
+    if not moments:
+        moments = [(moments_of(ours), moments_of(theirs)) for ours, theirs in pairs]
+    ours, theirs = (_Stack([pair[i] for pair in moments]) for i in (0, 1)) if moments else (None, None)
+    if ours is None or theirs is None or min(ours.count, theirs.count) < 2:
         return None
-    batch = None
+    size = None
     if name == "fgd" and protocol.features is not None and protocol.features.batch_windows is not None:
-        batch = protocol.features.batch_windows
+        frames = protocol.features.window_frames or _FRAMES_PER_FEATURE
+        size = protocol.features.batch_windows * max(1, frames // _FRAMES_PER_FEATURE)
 
-    def distance(chosen: Sequence[tuple[Tensor, Tensor]]) -> float:
-        ours, theirs = (torch.cat(parts) for parts in zip(*chosen, strict=True))
-        if batch is None or protocol.features is None or protocol.features.window_frames is None:
-            return float(frechet_distance(ours, theirs, rule=protocol.frechet))
-        size = batch * max(1, protocol.features.window_frames // _FRAMES_PER_FEATURE)
-        parts = range(0, len(ours), size)
-        values = [frechet_distance(ours[i : i + size], theirs[i : i + size], rule=protocol.frechet) for i in parts]
-        return float(torch.stack(values).mean())
+    def distance(chosen: Sequence[int]) -> float:
+        if size is not None:
+            return _batched_distance([pairs[i] for i in chosen], size, protocol.frechet)
+        weights = torch.bincount(torch.tensor(chosen), minlength=len(moments)).double()
+        return float(frechet_distance_of_moments(*ours.pool(weights), *theirs.pool(weights), rule=protocol.frechet))
 
+    everything = list(range(len(moments)))
+    if pairs and size is None:  # exact also where features are few
+        value = float(frechet_distance(*(torch.cat(x) for x in zip(*pairs, strict=True)), rule=protocol.frechet))
+    else:
+        value = distance(everything)
     low = high = floor = None
-    if num_resamples and len(pairs) > 1:
+    if num_resamples and len(moments) > 1:
         count = min(num_resamples, MAX_FRECHET_RESAMPLES)
-        picks = torch.randint(len(pairs), (count, len(pairs)), generator=generator).tolist()
-        resampled = torch.tensor([distance([pairs[i] for i in pick]) for pick in picks], dtype=torch.float64)
-        low, high = _interval(resampled, level)
-    if num_resamples and len(pairs) >= 4:
+        picks = torch.randint(len(moments), (count, len(moments)), generator=generator).tolist()
+        low, high = _interval(torch.tensor([distance(pick) for pick in picks], dtype=torch.float64), level)
+    if num_resamples and len(moments) >= 4:
         halves = []
         for _ in range(FLOOR_SPLITS):
-            order = torch.randperm(len(pairs), generator=generator).tolist()
-            middle = len(order) // 2
-            first, second = (torch.cat([pairs[i][1] for i in part]) for part in (order[:middle], order[middle:]))
-            halves.append(float(frechet_distance(first, second, rule=protocol.frechet)))
+            first = torch.zeros(len(moments), dtype=torch.float64)
+            first[torch.randperm(len(moments), generator=generator)[: len(moments) // 2]] = 1
+            parts = theirs.pool(first), theirs.pool(1 - first)
+            halves.append(float(frechet_distance_of_moments(*parts[0], *parts[1], rule=protocol.frechet)))
         floor = sum(halves) / len(halves)
-    count, dim = sum(len(pair[0]) for pair in pairs), pairs[0][0].shape[1]
-    note = f"{count} features" + (f", fewer than their {dim} dimensions" if count <= dim else "")
-    return Metric(
-        name=name, value=distance(pairs), low=low, high=high, reference=floor, num_clips=len(pairs), note=note
-    )
+    note = f"{ours.count} features" + (f", fewer than their {ours.dim} dimensions" if ours.count <= ours.dim else "")
+    return Metric(name=name, value=value, low=low, high=high, reference=floor, num_clips=len(moments), note=note)
+
+
+class _Stack:
+    """Moments of many clips, so that any resample of them is a few products."""
+
+    def __init__(self, moments: Sequence[Moments]):
+        kept = [x for x in moments if x.mean is not None and x.scatter is not None]
+        self.counts = torch.tensor([x.count for x in kept], dtype=torch.float64)
+        self.means = torch.stack([x.mean for x in kept if x.mean is not None])
+        self.scatters = torch.stack([x.scatter for x in kept if x.scatter is not None])
+        self.count, self.dim = int(self.counts.sum()), self.means.shape[1]
+
+    def pool(self, weights: Tensor) -> Gaussian:
+        """Moments of the set in which each clip stands so many times."""
+        counts = weights * self.counts
+        total = counts.sum()
+        mean = counts @ self.means / total
+        gaps = self.means - mean
+        scatter = torch.tensordot(weights, self.scatters, dims=1) + (gaps * counts[:, None]).T @ gaps
+        return Gaussian(mean, scatter / (total - 1))
+
+
+def _batched_distance(pairs: Sequence[tuple[Tensor, Tensor]], size: int, rule: FrechetRule) -> float:
+    ours, theirs = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    starts = range(0, len(ours), size)
+    values = [frechet_distance(ours[i : i + size], theirs[i : i + size], rule=rule) for i in starts]
+    return float(torch.stack(values).mean())
 
 
 def _mean(
