@@ -55,6 +55,13 @@ def motion_of(case):
     return torch.cat([rotations, case.inputs["trans"]], dim=-1)
 
 
+def speaker_of(case):
+    """The speakers as the networks are told: nobody, for the whole batch, where the step's draw is below 0.1."""
+    draw = re.search(r"draw of the step is ([\d.]+)", case.settings["random"])
+    dropped = draw is not None and float(draw.group(1)) < 0.1
+    return torch.zeros_like(case.inputs["pid"]) if dropped else case.inputs["pid"]
+
+
 def frames_every(expected, num_frames):
     """The stored frames of a clip: every so many."""
     return slice(None, None, -(-num_frames // expected.shape[1]))
@@ -97,11 +104,12 @@ def test_denoiser_step(case):
     objective = DenoiserObjective(encoders, num_seed_frames=config.num_seed_frames)
 
     motion, rest = motion_of(case), given["rest_joints"]
-    expressions = hear_expressions(speech_model, given["hubert"], given["pid"])
+    speaker = speaker_of(case)
+    expressions = hear_expressions(speech_model, given["hubert"], speaker)
     assert_close(
         expressions[:, frames_every(expected["expressions"], motion.shape[1])], expected["expressions"], VALUE, "e"
     )
-    batch = DenoiserBatch(objective.target(motion, rest), given["hubert"], expressions, given["pid"], rest)
+    batch = DenoiserBatch(objective.target(motion, rest), given["hubert"], expressions, speaker, rest)
     losses = denoiser_losses(denoiser, objective, batch, StepDraws(given["noise"], given["t"], drops_speaker=False))
 
     weights = objective.weights
@@ -154,9 +162,9 @@ def test_points_and_noisy_window(case):
     state, named = states(case)["speech"]
     speech_model = speech_model_from_published(state, speech_model_config(state, num_heads=named["heads"]))
     with torch.no_grad():
-        expressions = hear_expressions(speech_model, given["hubert"], given["pid"])
+        expressions = hear_expressions(speech_model, given["hubert"], speaker_of(case))
         seed = motion[:, : config.num_seed_frames]
-        predicted = denoiser(noisy, given["t"], given["pid"], seed, given["hubert"], expressions)
+        predicted = denoiser(noisy, given["t"], speaker_of(case), seed, given["hubert"], expressions)
     every = frames_every(expected["pred_x1"], motion.shape[1])
     assert_close(predicted[:, every], expected["pred_x1"], VALUE, "pred_x1")
 
