@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
+from typing import Any
 
 import pytest
 import torch
@@ -19,19 +22,36 @@ from cospeech.schedulers import NoiseSchedule, ddim_steps, ddpm_steps, linear_be
 NUM_STEPS = 25
 
 
+@dataclass(frozen=True)
+class Weights:
+    """What the filled weights depend on; ``case`` only reads them."""
+
+    layout: str
+    salt: str
+    case: Any = field(compare=False)
+
+
 @lru_cache(maxsize=2)  # 0.6 GB each, and seconds to fill
-def denoiser_of(case, layout):
-    form = case.layout(layout)
+def filled(weights):
+    form = weights.case.layout(weights.layout)
     keep = {}
     for key, shape, _, status in form["keys"]:
         if status == "keep":
             keep[key] = torch.cat([diffsheg_positions(shape[2])] * 2)[None] if shape else torch.tensor(0)
-    state = case.published_state(layout, keep=keep)
-    for name in ("encoder_exp", "encoder_ges"):
-        for kind in ("weight", "bias"):
-            state[f"{name}.out.{kind}"] *= float(case.settings["out_scale"])
-    config = diffsheg_config(state, num_heads=form["config"]["num_heads"])
-    return diffsheg_from_published(state, config)
+    state = weights.case.published_state(weights.layout, keep=keep)
+    return diffsheg_from_published(state, diffsheg_config(state, num_heads=form["config"]["num_heads"]))
+
+
+def denoiser_of(case, layout):
+    """The filled denoiser with the case's scale of the output; all other weights are shared."""
+    base = filled(Weights(layout, case.salt, case))
+    shared = {id(tensor): tensor for tensor in (*base.parameters(), *base.buffers())}
+    denoiser = copy.deepcopy(base, memo=shared)
+    for branch in denoiser.branches.values():
+        branch.out = copy.deepcopy(branch.out)
+        for parameter in branch.out.parameters():
+            parameter.data.mul_(float(case.settings["out_scale"]))
+    return denoiser
 
 
 def schedules(num_timesteps):
@@ -228,6 +248,7 @@ def test_foppas_variants(case):
         assert_near(part, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.case("diffsheg_beat_foppas", "diffsheg_show_foppas")
 @torch.inference_mode()
 def test_foppas(case):
