@@ -23,19 +23,38 @@ from cospeech.data.emage import (
     read_window_list,
 )
 from cospeech.data.globaldiff_lmdb import GlobalDiffLMDB
+from cospeech.data.humanml272 import (
+    CaptionedLatents,
+    HumanML272,
+    LatentBatch,
+    StreamCaption,
+    TimedCaption,
+    captioned_latents,
+    collate_latents,
+    parse_captions,
+    parse_stream_captions,
+    shorten_latents,
+)
 from cospeech.data.shards import WindowShards, write_shards
 
 __all__ = [
+    "CaptionedLatents",
     "EmageBatch",
     "EmageTake",
     "EmageWindows",
     "FeatureCache",
     "GlobalDiffLMDB",
+    "HumanML272",
+    "LatentBatch",
     "ListedWindow",
     "MotionWindow",
     "Recording",
     "RevisedFeatures",
+    "StreamCaption",
+    "TimedCaption",
     "WindowShards",
+    "captioned_latents",
+    "collate_latents",
     "emage_take",
     "emage_window_starts",
     "iter_recordings",
@@ -43,9 +62,12 @@ __all__ = [
     "load_recording",
     "load_rest_joints",
     "mirror_window",
+    "parse_captions",
+    "parse_stream_captions",
     "read_semantic_scores",
     "read_split",
     "read_window_list",
+    "shorten_latents",
     "window_starts",
     "write_shards",
 ]
