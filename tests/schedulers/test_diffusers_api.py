@@ -87,6 +87,9 @@ def test_same_seed_same_sample():
         scheduler.step(sample, 500, sample, generator=torch.Generator().manual_seed(3)).prev_sample for _ in range(2)
     )
     assert torch.equal(one, other)
+    output = scheduler.step(sample, 500, sample, variance_noise=sample)
+    assert torch.equal(output[0], output.prev_sample)
+    assert torch.equal(output[1], output.pred_original_sample)
 
 
 def test_what_is_refused():

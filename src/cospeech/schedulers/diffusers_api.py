@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from cospeech.schedulers.betas import cosine_betas, linear_betas, scaled_linear_
 from cospeech.schedulers.ddim import ddim_steps
 from cospeech.schedulers.ddpm import ddpm_steps, learned_deviation
 from cospeech.schedulers.noise_schedule import NoiseSchedule
-from cospeech.schedulers.prediction import Prediction, convert_prediction
+from cospeech.schedulers.prediction import Prediction, Weights, weigh
 from cospeech.schedulers.spacing import leading_spacing, linspace_spacing, trailing_spacing
 from cospeech.schedulers.steps import StepTable
 
@@ -63,16 +63,29 @@ class SchedulerConfig:
         return NoiseSchedule(betas(self.num_train_timesteps, start=self.beta_start, end=self.beta_end))
 
 
-class SchedulerOutput(NamedTuple):
+class SchedulerOutput:
     """What a step gives.
 
     Attributes:
-        prev_sample: The next sample.
-        pred_original_sample: The clean sample that the network's prediction implies.
+        prev_sample: The next sample; also ``output[0]``.
     """
 
-    prev_sample: Tensor
-    pred_original_sample: Tensor
+    __slots__ = ("_prediction", "_sample", "_weights", "prev_sample")
+
+    def __init__(self, prev_sample: Tensor, prediction: Tensor, sample: Tensor, weights: Weights):
+        self.prev_sample = prev_sample
+        self._prediction, self._sample, self._weights = prediction, sample, weights
+
+    @property
+    def pred_original_sample(self) -> Tensor:
+        """The clean sample that the prediction implies, worked out when asked for; also ``output[1]``.
+
+        Ask before the sample or the prediction is changed in place.
+        """
+        return weigh(self._sample, self._prediction, self._weights)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.pred_original_sample if range(2)[index] else self.prev_sample
 
 
 class _Scheduler:
@@ -83,6 +96,7 @@ class _Scheduler:
         self.config = SchedulerConfig(**settings)
         self._full = self._schedule = self.config.schedule()
         self._tables: dict[float, StepTable] = {}
+        self._clean_weights: dict[int, Weights] = {}
         self.num_inference_steps: int | None = None
         self.timesteps = torch.tensor(self._full.timesteps[::-1])
 
@@ -106,7 +120,7 @@ class _Scheduler:
         picked = _SPACINGS[self.config.timestep_spacing](len(self), num_inference_steps)
         offset = self.config.steps_offset if self.config.timestep_spacing == "leading" else 0
         self._schedule = self._full.respace([timestep + offset for timestep in picked])
-        self._tables = {}
+        self._tables, self._clean_weights = {}, {}
         self.num_inference_steps = num_inference_steps
         self.timesteps = torch.tensor(self._schedule.timesteps[::-1], device=device)
 
@@ -122,9 +136,10 @@ class _Scheduler:
     def _prediction(self) -> Prediction:
         return _PREDICTIONS[self.config.prediction_type]
 
-    def _clean(self, prediction: Tensor, timestep: int, sample: Tensor) -> Tensor:
-        mixture = self._schedule.mixture(timestep)
-        return convert_prediction(prediction, sample, mixture, source=self._prediction, target="clean")
+    def _output(self, following: Tensor, prediction: Tensor, timestep: int, sample: Tensor) -> SchedulerOutput:
+        if timestep not in self._clean_weights:
+            self._clean_weights[timestep] = self._schedule.mixture(timestep).weights(self._prediction, "clean")
+        return SchedulerOutput(following, prediction, sample, self._clean_weights[timestep])
 
 
 class DDIMScheduler(_Scheduler):
@@ -169,7 +184,7 @@ class DDIMScheduler(_Scheduler):
         table = self._tables[eta]
         noise = _noise(sample, generator, variance_noise) if table.takes_noise(timestep) else None
         following = table.step(model_output, timestep, sample, noise)
-        return SchedulerOutput(following, self._clean(model_output, timestep, sample))
+        return self._output(following, model_output, timestep, sample)
 
 
 class DDPMScheduler(_Scheduler):
@@ -213,7 +228,7 @@ class DDPMScheduler(_Scheduler):
         following = table.step(model_output, timestep, sample, noise)
         if learned and noise is not None:
             following = following + learned_deviation(self._schedule, timestep, fraction) * noise
-        return SchedulerOutput(following, self._clean(model_output, timestep, sample))
+        return self._output(following, model_output, timestep, sample)
 
 
 def _noise(sample: Tensor, generator: torch.Generator | None, given: Tensor | None) -> Tensor:
