@@ -1,10 +1,13 @@
 """Training of autoencoder and transformer at a small size: what is replaced, what carries loss, that it learns."""
 
+import numpy as np
 import pytest
 import torch
 
 from cospeech.models import CausalTAE, CausalTAEConfig, MotionStreamer, MotionStreamerConfig
+from cospeech.representations import FeatureStats
 from cospeech.training import (
+    cache_latents,
     draw_two_forward,
     drop_texts,
     encode_latents,
@@ -105,3 +108,25 @@ def test_latents_for_the_second_stage():
 def test_a_tenth_of_the_texts_is_dropped():
     text = drop_texts(torch.randn(25, 6), torch.zeros(6), torch.Generator().manual_seed(0))
     assert (text == 0).all(-1).sum() == 2
+
+
+def test_latents_are_cached_once(tmp_path):
+    torch.manual_seed(0)
+    tae = CausalTAE(CausalTAEConfig(motion_dim=10, hidden_dim=16, latent_dim=4)).eval()
+    stats = FeatureStats(torch.zeros(10), torch.ones(10))
+    clips = [("a", torch.randn(50, 10)), ("short", torch.randn(39, 10)), ("b", torch.randn(40, 10))]
+
+    def run(folder):
+        generator = torch.Generator().manual_seed(3)
+        return cache_latents(tae, clips, folder, stats=stats, end_latent=torch.ones(4), generator=generator)
+
+    assert run(tmp_path / "whole") == ["a", "b"]
+    whole = np.load(tmp_path / "whole/b.npy")
+    assert whole.shape == (11, 4)
+    assert whole.dtype == np.float32
+    assert (whole[-1] == 1).all()
+    (tmp_path / "whole/b.npy").unlink()
+    kept = (tmp_path / "whole/a.npy").stat().st_mtime_ns
+    run(tmp_path / "whole")
+    assert (tmp_path / "whole/a.npy").stat().st_mtime_ns == kept
+    assert (np.load(tmp_path / "whole/b.npy") == whole).all()

@@ -1,6 +1,13 @@
 """Training steps of published networks: terms of the loss, targets, what is drawn."""
 
-from cospeech.training.causal_tae import TAELosses, encode_latents, tae_learning_rate, tae_losses, tae_step_losses
+from cospeech.training.causal_tae import (
+    TAELosses,
+    cache_latents,
+    encode_latents,
+    tae_learning_rate,
+    tae_losses,
+    tae_step_losses,
+)
 from cospeech.training.diffsheg import (
     DiffSHEGBatch,
     DiffSHEGDraws,
@@ -84,6 +91,7 @@ __all__ = [
     "VQVAELosses",
     "adam",
     "anchored_losses",
+    "cache_latents",
     "denoiser_losses",
     "diffsheg_losses",
     "diffsheg_optimizer_step",

@@ -9,15 +9,21 @@ Reference:
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from cospeech.io import atomic_path
 from cospeech.losses import kl_loss, optimal_sigma_nll
 from cospeech.models import CausalTAE, MotionLatents, sample_latents
+from cospeech.representations import FeatureStats
 
-__all__ = ["TAELosses", "encode_latents", "tae_learning_rate", "tae_losses", "tae_step_losses"]
+__all__ = ["TAELosses", "cache_latents", "encode_latents", "tae_learning_rate", "tae_losses", "tae_step_losses"]
 
 ROOT_WEIGHT = 7.0
 
@@ -102,3 +108,45 @@ def encode_latents(tae: CausalTAE, motion: Tensor, noise: Tensor, end_latent: Te
     latents = tae.encode(motion[None])
     drawn = sample_latents(latents, noise[None])[0]
     return torch.cat([drawn, end_latent[None]])
+
+
+def cache_latents(
+    tae: CausalTAE,
+    clips: Iterable[tuple[str, Tensor]],
+    folder: str | os.PathLike[str],
+    *,
+    stats: FeatureStats,
+    end_latent: Tensor,
+    generator: torch.Generator,
+    min_frames: int = 40,
+) -> list[str]:
+    """Encode clips once for the second stage: one ``NAME.npy`` ``(T // stride + 1, C')`` for each, as published.
+
+    Args:
+        tae: In evaluation mode.
+        clips: Names and features ``(T, C)``, not normalised.
+        folder: Where to; made if missing. A clip whose file is there already is not encoded again.
+        stats: Of the features.
+        end_latent: ``(C',)``; keep it with the latents.
+        generator: On the CPU.
+        min_frames: Shorter clips are left out, as published for HumanML3D.
+
+    Returns:
+        The names of the clips that have a file now.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weight, names = tae.encoder.project.weight, []
+    for name, features in clips:
+        if len(features) < min_frames:
+            continue
+        names.append(name)
+        path = folder / f"{name}.npy"
+        # Drawn even for a clip that is there, so that an interrupted run ends with the same files.
+        noise = torch.randn(len(features) // tae.config.stride, tae.config.latent_dim, generator=generator)
+        if path.exists():
+            continue
+        latents = encode_latents(tae, stats.normalize(features).to(weight), noise.to(weight), end_latent.to(weight))
+        with atomic_path(path) as unfinished, open(unfinished, "wb") as file:
+            np.save(file, latents.float().cpu().numpy())
+    return names
