@@ -12,6 +12,7 @@ from cospeech.pipelines.emage_published import (
     save_published_emage,
 )
 from cospeech.pipelines.globaldiff import GlobalDiffPipeline
+from cospeech.pipelines.globaldiff_published import GLOBALDIFF_REPOSITORY, PublishedGlobalDiff, published_file
 from cospeech.pipelines.hints import GestureHints
 from cospeech.pipelines.loading import load_pipeline
 from cospeech.pipelines.motionstreamer import MotionStreamerPipeline, MotionStreamerSettings, TextPrompt
@@ -22,6 +23,7 @@ __all__ = [
     "CAMN_REPOSITORY",
     "DISCO_REPOSITORY",
     "EMAGE_REPOSITORY",
+    "GLOBALDIFF_REPOSITORY",
     "DiffSHEGPipeline",
     "DiffSHEGSampling",
     "DiffSHEGWindow",
@@ -34,6 +36,7 @@ __all__ = [
     "ProgressCallback",
     "ProsodyTrack",
     "PublishedEmage",
+    "PublishedGlobalDiff",
     "SpeechTrack",
     "SpeechWindow",
     "TextPrompt",
@@ -43,5 +46,6 @@ __all__ = [
     "load_published_emage",
     "load_published_emage_codec",
     "make_emage_codec",
+    "published_file",
     "save_published_emage",
 ]
