@@ -69,7 +69,7 @@ def build(arguments: argparse.Namespace, train: list[tuple[Motion, Tensor]]) -> 
     track = ProsodyTrack(ProsodyFeatures())
     width = arguments.hidden
     sizes: dict[str, int] = {} if arguments.published else {
-        "hidden_dim": width, "num_layers": 3, "num_heads": 4, "feedforward_dim": 2 * width, "fusion_dim": 2 * width,
+        "hidden_dim": width, "num_layers": 2, "num_heads": 4, "feedforward_dim": 2 * width, "fusion_dim": 2 * width,
         "condition_dim": 2 * width, "audio_dim": width, "speech_dim": width // 2,
     }  # fmt: skip
     config = dataclasses.replace(DiffSHEGConfig.show(), speech_feature_dim=track.feature_dim, **sizes)
@@ -182,7 +182,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="length of each")
     parser.add_argument("--test-seconds", type=float, default=20.0, help="length of the procedural clip held out")
     parser.add_argument("--published", action="store_true", help="a network of the published size; wants a GPU")
-    parser.add_argument("--hidden", type=int, default=64, help="width of the small network")
+    parser.add_argument("--hidden", type=int, default=256, help="width of the small network; below 232 noise is lost")
     parser.add_argument("--window", type=int, default=60, help="frames of the small network's window")
     parser.add_argument("--stride", type=int, default=5, help="frames from window to window")
     parser.add_argument("--steps", type=int, default=1000)
