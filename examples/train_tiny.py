@@ -181,18 +181,20 @@ def draw_batch(corpus: Corpus, size: int, generator: torch.Generator) -> Batch:
     return Batch(features, corpus.expressions[window], corpus.motion[rows], corpus.joints[rows], speaker)
 
 
-def disturb_seed(seed: Tensor, generator: torch.Generator) -> Tensor:
-    """Seeds as the model's own samples are: a little off, a little drifting, a little rough."""
+def disturb_seed(seed: Tensor, deviation: Tensor, generator: torch.Generator) -> Tensor:
+    """Seeds as the model's own samples are: a little off, a little drifting, a little rough, each channel by its range.
+
+    Without this the model would learn to continue perfect frames, and never get its own frames back to what is right.
+    """
     size, frames, width = seed.shape
 
     def noise(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
 
-    scale = torch.rand(size, 1, 1, generator=generator) * (torch.rand(size, 1, 1, generator=generator) < 0.75)
+    size_of_error = torch.rand(size, 1, 1, generator=generator) * (torch.rand(size, 1, 1, generator=generator) < 0.75)
     ramp = torch.linspace(-1, 1, frames)[:, None]
-    error = 0.035 * noise(size, 1, width) + 0.012 * ramp * noise(size, 1, width) + 0.008 * noise(size, frames, width)
-    error[..., 330:] *= 0.4
-    return seed + scale * error
+    error = 0.2 * noise(size, 1, width) + 0.07 * ramp * noise(size, 1, width) + 0.05 * noise(size, frames, width)
+    return seed + size_of_error * error * deviation
 
 
 class ScaledDenoiser(nn.Module):
@@ -213,20 +215,31 @@ class ScaledDenoiser(nn.Module):
         return self.denoiser(*inputs) * self.scale + self.mean
 
     @torch.no_grad()
+    def unfold(self, folded: dict[str, Tensor]) -> None:
+        """Take the weights that ``fold`` gave."""
+        self.denoiser.load_state_dict(folded)
+        for stream, scale, mean in self._heads(self.denoiser):
+            stream.head.weight.div_(scale[:, None])
+            stream.head.bias.sub_(mean).div_(scale)
+
+    @torch.no_grad()
     def fold(self) -> GlobalDiffDenoiser:
         """A plain denoiser with the same output."""
         folded = GlobalDiffDenoiser(self.denoiser.config)
         folded.load_state_dict(self.denoiser.state_dict())
-        config = folded.config
-        for stream, channels in ((folded.hand, config.hand_channels), (folded.body, config.body_channels)):
-            scale, mean = self.scale[list(channels)], self.mean[list(channels)]
+        for stream, scale, mean in self._heads(folded):
             stream.head.weight.mul_(scale[:, None])
             stream.head.bias.mul_(scale).add_(mean)
         return folded.eval()
 
+    def _heads(self, denoiser: GlobalDiffDenoiser) -> list[tuple[nn.Module, Tensor, Tensor]]:
+        hand, body = (list(x) for x in (denoiser.config.hand_channels, denoiser.config.body_channels))
+        parts = (denoiser.hand, hand), (denoiser.body, body)
+        return [(stream, self.scale[channels], self.mean[channels]) for stream, channels in parts]
+
 
 def denoiser_loss(
-    denoiser: ScaledDenoiser, points: Points, batch: Batch, generator: torch.Generator
+    denoiser: ScaledDenoiser, points: Points, batch: Batch, foot_weight: float, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Terms of the loss for one batch; the target is the clean window itself."""
     size = len(batch.motion)
@@ -235,10 +248,10 @@ def denoiser_loss(
     noise = torch.randn(batch.motion.shape, generator=generator)
     noisy = noise * (1 - t + 1e-3 * t) + batch.motion * t
     speaker = batch.speaker * (torch.rand(size, generator=generator) >= 0.1)
-    seed = disturb_seed(batch.motion[:, :SEED_FRAMES], generator)
+    seed = disturb_seed(batch.motion[:, :SEED_FRAMES], denoiser.scale, generator)
     clean = denoiser(noisy, time_, speaker, seed, batch.features, batch.expressions)
     weights = torch.ones(SMPLX.num_joints)
-    weights[list(SMPLX.groups["feet"])] = 4.0
+    weights[list(SMPLX.groups["feet"])] = foot_weight
     weights[[18, 19, 20, 21]] = 3.0
     position, velocity, acceleration = point_losses(points(clean), batch.joints, weights=weights)
     error = clean - batch.motion
@@ -288,29 +301,39 @@ def train_speech(corpus: Corpus, minutes: float, steps: int, generator: torch.Ge
 
 
 def train_denoiser(
-    corpus: Corpus, minutes: float, steps: int, batch_size: int, work: Path, generator: torch.Generator
+    corpus: Corpus,
+    start: Path | None,
+    rate: float,
+    minutes: float,
+    steps: int,
+    batch_size: int,
+    foot_weight: float,
+    work: Path,
+    generator: torch.Generator,
 ) -> GlobalDiffDenoiser:
     """The denoiser; what is kept is the moving average of its weights."""
     frames = corpus.motion.flatten(0, 1)
     mean, scale = frames.mean(0), frames.std(0).clamp_min(0.004)
     model, average, points = ScaledDenoiser(DENOISER, mean, scale), ScaledDenoiser(DENOISER, mean, scale), Points()
+    if start:
+        model.unfold(torch.load(start))
     average.requires_grad_(False)
     average.load_state_dict(model.state_dict())
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1.2e-3, weight_decay=0.01, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01, fused=True)
     schedule, saved = Schedule(optimizer, minutes, steps), time.monotonic()
     averages: dict[str, float] = {}
     while schedule.step():
         batch = draw_batch(corpus, batch_size, generator)
-        losses = denoiser_loss(model, points, batch, generator)
+        losses = denoiser_loss(model, points, batch, foot_weight, generator)
         torch.stack(list(losses.values())).sum().backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         decay = min(EMA_DECAY, (1 + schedule.step_number) / (10 + schedule.step_number))
         torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
-        rate = max(0.02, 1 / schedule.step_number)
+        share = max(0.02, 1 / schedule.step_number)
         for name, value in losses.items():
-            averages[name] = (1 - rate) * averages.get(name, 0.0) + rate * value.item()
+            averages[name] = (1 - share) * averages.get(name, 0.0) + share * value.item()
         if schedule.step_number % 100 == 0:
             terms = "  ".join(f"{name} {value:.5f}" for name, value in averages.items())
             minutes_spent = (time.monotonic() - schedule.begin) / 60
@@ -357,6 +380,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10_000, help="steps of the denoiser at most")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--clips", type=int, default=360, help="speech clips of 12 s; each is animated four times")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in the work folder")
+    parser.add_argument("--rate", type=float, default=1.2e-3, help="highest learning rate of the denoiser")
+    parser.add_argument("--foot-weight", type=float, default=4.0, help="how much a foot counts beside another joint")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
@@ -373,11 +399,23 @@ def main() -> None:
         save_atomically(tuple(corpus), cache)
     print(f"{len(corpus.starts)} windows over {corpus.motion.shape[1]} frames of {len(SPEAKERS)} speakers", flush=True)
 
-    speech = train_speech(corpus, arguments.minutes / 14, 2000, generator)
-    save_atomically(speech.state_dict(), arguments.work / "speech.pt")
+    if arguments.resume:
+        speech = SpeechModel(SPEECH).eval()
+        speech.load_state_dict(torch.load(arguments.work / "speech.pt"))
+    else:
+        speech = train_speech(corpus, arguments.minutes / 14, 2000, generator)
+        save_atomically(speech.state_dict(), arguments.work / "speech.pt")
     corpus = heard_expressions(corpus, speech)
     denoiser = train_denoiser(
-        corpus, arguments.minutes, arguments.steps, arguments.batch_size, arguments.work, generator
+        corpus,
+        arguments.work / "denoiser.pt" if arguments.resume else None,
+        arguments.rate,
+        arguments.minutes,
+        arguments.steps,
+        arguments.batch_size,
+        arguments.foot_weight,
+        arguments.work,
+        generator,
     )
     save_atomically(denoiser.state_dict(), arguments.work / "denoiser.pt")
     export(denoiser, speech, arguments.out)
