@@ -1,7 +1,7 @@
 """Run every benchmark on this page's folder and write what they print to docs/benchmarks.md.
 
-    OMP_WAIT_POLICY=PASSIVE python tests/benchmarks/write_page.py            # all: about ten quiet minutes
-    OMP_WAIT_POLICY=PASSIVE python tests/benchmarks/write_page.py rotations  # one; the other sections stay
+OMP_WAIT_POLICY=PASSIVE python tests/benchmarks/write_page.py            # all: about ten quiet minutes
+OMP_WAIT_POLICY=PASSIVE python tests/benchmarks/write_page.py rotations  # one; the other sections stay
 """
 
 from __future__ import annotations
