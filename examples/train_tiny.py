@@ -5,6 +5,8 @@
 
 The corpus is procedural (``cospeech.data.synthetic``); half of its speech is spoken by the program espeak-ng where that
 is installed. ``examples/evaluate_tiny.py`` measures the result.
+
+CI: --out smoke --work work --clips 4 --steps 3 --minutes 1
 """
 
 from __future__ import annotations
