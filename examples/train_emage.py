@@ -66,7 +66,7 @@ def load_takes(arguments: argparse.Namespace) -> list[EmageTake]:
 
 
 def split_windows(takes: list[EmageTake], stride: int) -> tuple[EmageWindows, EmageWindows]:
-    """Windows for training and, disjoint in time, for testing: of every tenth window group, the fourth and eighth."""
+    """Windows for training and, disjoint in time, for testing: the fourth and the eighth tenth of each take."""
     windows = EmageWindows.cut(takes, window_frames=WINDOW_FRAMES, stride_frames=stride)
     ends = [len(take.rot6d) for take in takes]
     train, test = [], []
@@ -82,7 +82,7 @@ def split_windows(takes: list[EmageTake], stride: int) -> tuple[EmageWindows, Em
         last = max(start for _, start in windows.windows)
         train = [(n, s) for n, s in windows.windows if s + WINDOW_FRAMES <= last]
         test = [(n, s) for n, s in windows.windows if s == last]
-    return (EmageWindows(takes, chosen, window_frames=WINDOW_FRAMES) for chosen in (train, test))
+    return tuple(EmageWindows(takes, chosen, window_frames=WINDOW_FRAMES) for chosen in (train, test))
 
 
 def batches(windows: EmageWindows, steps: int, size: int, generator: torch.Generator) -> Iterator[EmageBatch]:
@@ -145,7 +145,7 @@ def train_part(part: str, windows: EmageWindows, arguments: argparse.Namespace) 
     """
     config = EmageVQVAEConfig(
         motion_dim=PART_DIMS[part],
-        num_stages=NUM_STAGES[part],
+        num_stages=NUM_STAGES[part] if arguments.published else 2,  # four learn slowly
         latent_dim=arguments.code_dim,
         num_codes=arguments.num_codes,
     )
@@ -182,7 +182,7 @@ def start_at_mean(vqvae: EmageVQVAE, windows: EmageWindows, part: str) -> None:
 
 
 def train_global_motion(windows: EmageWindows, arguments: argparse.Namespace) -> EmageGlobalMotion:
-    config = EmageVQVAEConfig(motion_dim=61, num_stages=4, latent_dim=arguments.code_dim)
+    config = EmageVQVAEConfig(motion_dim=61, num_stages=4 if arguments.published else 2, latent_dim=arguments.code_dim)
     network, generator = EmageGlobalMotion(config).train(), torch.Generator().manual_seed(arguments.seed)
     optimizer = emage_vq_adam(network.parameters(), arguments.vq_learning_rate)
     report = Report("global motion", arguments.vq_steps)
@@ -275,12 +275,12 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=96, help="width of the small transformer")
     parser.add_argument("--code-dim", type=int, default=64, help="width of the small codes")
     parser.add_argument("--num-codes", type=int, default=128)
-    parser.add_argument("--vq-steps", type=int, default=300, help="of each motion network")
-    parser.add_argument("--steps", type=int, default=60, help="of the transformer")
+    parser.add_argument("--vq-steps", type=int, default=250, help="of each motion network")
+    parser.add_argument("--steps", type=int, default=90, help="of the transformer")
     parser.add_argument("--stride", type=int, default=5, help="frames from window to window (published: 20)")
     parser.add_argument("--batch-size", type=int, default=12, help="published: 64, transformer 56")
     parser.add_argument("--vq-learning-rate", type=float, default=2e-3, help="published: 1.5e-4")
-    parser.add_argument("--learning-rate", type=float, default=5e-4, help="published: 1.5e-4")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="published: 1.5e-4")
     parser.add_argument("--out", type=Path, help="folder for the pipeline")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
