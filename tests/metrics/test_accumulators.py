@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -92,19 +95,24 @@ def test_one_process_is_its_own_sum():
     assert merge_processes(mean) is mean
 
 
-def _work(rank: int, folder: str) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    moments = Moments()
-    moments.update(features(40, 3, 5).tensor_split(2)[rank])
-    total = merge_processes(moments).compute()
-    torch.save(total.covariance, f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
+WORKER = """
+import sys
+import torch
+from cospeech.metrics import Moments, merge_processes
+
+rank, folder = int(sys.argv[1]), sys.argv[2]
+torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+moments = Moments()
+moments.update(torch.load(f"{folder}/features.pt", weights_only=True).tensor_split(2)[rank])
+torch.save(merge_processes(moments).compute().covariance, f"{folder}/{rank}.pt")
+torch.distributed.destroy_process_group()
+"""
 
 
 def test_processes_add_up(tmp_path):
-    from torch import multiprocessing
-
-    multiprocessing.spawn(_work, args=(str(tmp_path),), nprocs=2)
+    torch.save(features(40, 3, 5), tmp_path / "features.pt")
+    workers = [subprocess.Popen([sys.executable, "-c", WORKER, str(rank), str(tmp_path)]) for rank in range(2)]
+    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
     exact = features(40, 3, 5).double().T.cov()
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
