@@ -91,8 +91,9 @@ class GlobalRot6D(Representation):
         global_rotations = rot6d_to_matrix(parts["rotations"].reshape(len(features), -1, 6))
         return Motion(
             local_axis_angle=self.matrix_to_axis_angle(global_to_local(global_rotations, self.skeleton)),
-            translation=parts["translation"],
-            expressions=parts.get("expressions"),
+            # Copies: a view would keep the features alive for as long as the clip.
+            translation=parts["translation"].clone(),
+            expressions=parts["expressions"].clone() if self.num_expressions else None,
             rate_hz=self.rate_hz,
             skeleton=self.skeleton,
         )
