@@ -1,0 +1,115 @@
+"""What the site shows beside the pages in docs/: one reference page per package, the examples' sources, model cards.
+
+These pages are made from the sources while the site is built. In the pages of docs/, links that lead out of the folder
+(they work on GitHub) are turned to the made pages, and public names in code spans become links to their reference.
+"""
+
+from __future__ import annotations
+
+import ast
+import posixpath
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).resolve().parents[2]
+PUBLIC_NAMES = (ROOT / "tests/public_names.txt").read_text().split()
+EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
+COPIED = {  # a file of the repository -> its page
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "src/cospeech/assets/cospeech-tiny/README.md": "models/cospeech-tiny.md",
+}
+SOURCE_PAGES = COPIED | {f"examples/{name}.py": f"examples/{name}.md" for name in EXAMPLES}
+
+LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s#]+)(#[^)\s]*)?\)")
+FENCE = re.compile(r"^(?:```|~~~).*?^(?:```|~~~)[ \t]*$", re.M | re.S)
+CODE = re.compile(r"(?<![\[`])`([A-Za-z_][\w.]*)(\(\))?`(?![`\]])")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """List the reference pages in the navigation."""
+    section = next(entry for entry in config.nav if "Reference" in entry)
+    section["Reference"] = ["reference/index.md", *(f"reference/{package}.md" for package in packages())]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are made here."""
+    made = {page: (ROOT / source).read_text() for source, page in COPIED.items()}
+    made |= {f"examples/{name}.md": example_page(name) for name in EXAMPLES}
+    made |= {f"reference/{package}.md": f"# {package}\n\n::: {package}\n" for package in packages()}
+    made["reference/index.md"] = reference_index()
+    for uri, text in made.items():
+        files.append(File.generated(config, uri, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turn links out of docs/ to pages of the site, and public names to links, outside fenced code."""
+    source = next((s for s, made in SOURCE_PAGES.items() if made == page.file.src_uri), f"docs/{page.file.src_uri}")
+    parts, end = [], 0
+    for fence in FENCE.finditer(markdown):
+        parts += [_relink(markdown[end : fence.start()], source, page.file.src_uri), fence[0]]
+        end = fence.end()
+    return "".join([*parts, _relink(markdown[end:], source, page.file.src_uri)])
+
+
+def packages() -> list[str]:
+    """The packages that have public names."""
+    return sorted({name.rpartition(".")[0] for name in PUBLIC_NAMES})
+
+
+def example_page(name: str) -> str:
+    """An example's header as text, its program as code."""
+    source = (ROOT / f"examples/{name}.py").read_text()
+    tree = ast.parse(source)
+    header, program = ast.get_docstring(tree), source.splitlines()[tree.body[0].end_lineno :]
+    header = re.sub(r"^CI:.*$", "", header, flags=re.M)
+    header = re.sub(r"^(?: {4}.+\n?)+", lambda block: f"```text\n{block[0].rstrip()}\n```\n", header, flags=re.M)
+    first, _, rest = header.partition("\n")
+    code = "\n".join(program).strip()
+    return f"# {name}.py\n\n{first}\n{rest}\n\n```python\n{code}\n```\n"
+
+
+def reference_index() -> str:
+    """Every package with the first line of its docstring."""
+    rows = []
+    for package in packages():
+        folder = ROOT / "src" / package.replace(".", "/")
+        module = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+        first_line = (ast.get_docstring(ast.parse(module.read_text())) or "").splitlines()[0]
+        rows.append(f"| [{package}]({package}.md) | {first_line} |")
+    return "\n".join(["# Reference", "", "| Package | Holds |", "| --- | --- |", *rows, ""])
+
+
+def _relink(text: str, source: str, page: str) -> str:
+    def link(found: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(source), found[2]))
+        target = SOURCE_PAGES.get(target, target.removeprefix("docs/") if target.startswith("docs/") else "")
+        if not target or re.match(r"[a-z]+:", found[2]):
+            return found[0]
+        return f"{found[1]}{posixpath.relpath(target, posixpath.dirname(page))}{found[3] or ''})"
+
+    def name(found: re.Match[str]) -> str:
+        path = _PATHS.get(found[1])
+        return f"[{found[0]}][{path}]" if path else found[0]
+
+    lines = LINK.sub(link, text).split("\n")
+    return "\n".join(line if line.startswith("#") else CODE.sub(name, line) for line in lines)
+
+
+def _paths() -> dict[str, str]:
+    """A public name's full path, by that path and, where it cannot be mistaken, by the bare name."""
+    homes = defaultdict(list)
+    for path in PUBLIC_NAMES:
+        homes[path.rpartition(".")[2]].append(path)
+    bare = {name: paths[0] for name, paths in homes.items() if len(paths) == 1 and re.search("[A-Z_]", name)}
+    return bare | {path: path for path in PUBLIC_NAMES}
+
+
+_PATHS = _paths()
