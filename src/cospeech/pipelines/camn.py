@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from cospeech.audio import AudioSource, load_audio, measure_speech, samples_to_frames_covering
+from cospeech.audio import AudioSource, samples_to_frames_covering
 from cospeech.hub import CONFIG_FILE, config_from_dict, load_model, load_published, read_json, resolve, save_model
 from cospeech.hub.convert.camn import (
     camn_from_published,
@@ -43,7 +43,7 @@ from cospeech.nn.optimization import Precision
 from cospeech.pipelines.arguments import one_each
 from cospeech.pipelines.index import INDEX_FILE, read_index, write_index
 from cospeech.pipelines.pipeline import Pipeline, ProgressCallback
-from cospeech.pipelines.progress import Progress
+from cospeech.pipelines.progress import collect
 from cospeech.representations import LOCAL_UPPER_JOINTS, emage_matrix_to_axis_angle, scatter_joints, upsample_linear
 from cospeech.rotations import axis_angle_to_rot6d, rot6d_to_matrix
 from cospeech.skeleton import SMPLX
@@ -196,22 +196,18 @@ class UpperBodyPipeline(Pipeline):
         strict_upstream: bool = False,
     ) -> list[Motion]:
         """See ``Pipeline.batch``; clips run one after the other, since each is one pass of its own length."""
-        speakers = one_each("speakers", speakers, len(audios), default=1)
-        one_each("seeds", seeds, len(audios), default=0)
         beginnings = one_each("beginnings", beginnings, len(audios), default=None)
-        for speaker in speakers:
-            self.check_speaker(speaker)
         known = [None if motion is None else self._seed_channels(motion) for motion in beginnings]
-        sources = [audio.read() if hasattr(audio, "read") else audio for audio in audios]
-        lengths = [measure_speech(source, _AUDIO_RATE_HZ, source_rate_hz=source_rate_hz) for source in sources]
-        motions = []
-        with Progress(sum(map(_covering, lengths)), bar=progress, callback=callback) as counter:
-            for source, speaker, start, length in zip(sources, speakers, known, lengths, strict=True):
-                waveform = load_audio(source, _AUDIO_RATE_HZ, source_rate_hz=source_rate_hz)
-                frames = self._frames(waveform, speaker, start)
-                motions.append(_published_motion(frames) if strict_upstream else _motion(frames, _covering(length)))
-                counter.advance(_covering(length))
-        return motions
+        requests = self._requests(audios, _AUDIO_RATE_HZ, speakers=speakers, seeds=seeds, source_rate_hz=source_rate_hz)
+
+        def generate() -> Iterator[tuple[int, Motion]]:
+            for number, (request, start) in enumerate(zip(requests, known, strict=True)):
+                frames = self._frames(torch.cat(list(request.blocks())), request.speaker, start)
+                covering = _covering(request.num_samples)
+                yield number, _published_motion(frames) if strict_upstream else _motion(frames, covering)
+
+        num_frames = sum(_covering(request.num_samples) for request in requests)
+        return collect(generate(), len(requests), num_frames, progress=progress, callback=callback)
 
     def stream(
         self,

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from cospeech.audio import AudioSource, ProsodyConfig, ProsodyFeatures, iter_audio, measure_speech, resample
+from cospeech.audio import AudioSource, ProsodyConfig, ProsodyFeatures, iter_audio, resample
 from cospeech.audio.diffsheg import KAISER_BEST, HubertTrack, diffsheg_mel, stretch_frames
 from cospeech.errors import CheckpointError
 from cospeech.hub import (
@@ -40,10 +40,9 @@ from cospeech.models import DiffSHEGDenoiser, DiffSHEGModulations
 from cospeech.motion import Motion
 from cospeech.nn import optimize
 from cospeech.nn.optimization import Precision
-from cospeech.pipelines.arguments import one_each
 from cospeech.pipelines.index import INDEX_FILE, read_index, write_index
 from cospeech.pipelines.pipeline import Pipeline, ProgressCallback
-from cospeech.pipelines.progress import Progress
+from cospeech.pipelines.progress import collect
 from cospeech.pipelines.speech_windows import WindowClock
 from cospeech.representations import DiffSHEGBeat, DiffSHEGRepresentation, DiffSHEGShow
 from cospeech.samplers import (
@@ -345,24 +344,12 @@ class DiffSHEGPipeline(Pipeline):
         callback: ProgressCallback | None = None,
     ) -> list[Motion]:
         """See ``Pipeline.batch``."""
-        speakers = one_each("speakers", speakers, len(audios), default=1)
-        seeds = one_each("seeds", seeds, len(audios), default=0)
-        for speaker in speakers:
-            self.check_speaker(speaker)
-        rate_hz = self.clock.rate_hz
-        # Every clip is gone through twice: once to refuse what cannot be used before any work is done, once to hear.
-        sources = [audio.read() if hasattr(audio, "read") else audio for audio in audios]
-        lengths = [measure_speech(source, rate_hz, source_rate_hz=source_rate_hz) for source in sources]
-        clips = [
-            self._clip(iter_audio(source, rate_hz, source_rate_hz=source_rate_hz), speaker, seed)
-            for source, speaker, seed in zip(sources, speakers, seeds, strict=True)
-        ]
-        pieces: list[list[Motion]] = [[] for _ in clips]
-        with Progress(sum(map(self._num_frames, lengths)), bar=progress, callback=callback) as counter:
-            for number, piece in self._run(clips):
-                pieces[number].append(piece)
-                counter.advance(piece.num_frames)
-        return [Motion.concatenate(motions) for motions in pieces]
+        requests = self._requests(
+            audios, self.clock.rate_hz, speakers=speakers, seeds=seeds, source_rate_hz=source_rate_hz
+        )
+        clips = [self._clip(request.blocks(), request.speaker, request.seed) for request in requests]
+        num_frames = sum(self._num_frames(request.num_samples) for request in requests)
+        return collect(self._run(clips), len(clips), num_frames, progress=progress, callback=callback)
 
     def stream(
         self, audio: AudioSource, *, speaker: int = 1, seed: int = 0, source_rate_hz: float | None = None

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ from cospeech.pipelines.hints import GestureHints, HintChannels
 from cospeech.pipelines.index import INDEX_FILE, read_index, write_index
 from cospeech.pipelines.masked_speech import MaskedClock, MaskedSpeech
 from cospeech.pipelines.pipeline import Pipeline, ProgressCallback
-from cospeech.pipelines.progress import Progress
+from cospeech.pipelines.progress import collect
 
 __all__ = ["EmagePipeline"]
 
@@ -230,27 +230,13 @@ class EmagePipeline(Pipeline):
         strict_upstream: bool = False,
     ) -> list[Motion]:
         """See ``Pipeline.batch``; ``hints`` are one, or None, for each clip."""
-        speakers = one_each("speakers", speakers, len(audios), default=1)
-        one_each("seeds", seeds, len(audios), default=0)
         hints = one_each("hints", hints, len(audios), default=None)
-        for speaker in speakers:
-            self.check_speaker(speaker)
         clock = self._clock(strict_upstream)
-        # Every clip is gone through twice: once to refuse what cannot be used before any work is done, once to hear.
-        sources = [audio.read() if hasattr(audio, "read") else audio for audio in audios]
-        num_frames = [
-            _count_frames(clock, source, source_rate_hz, given) for source, given in zip(sources, hints, strict=True)
-        ]
-        clips = [
-            self._clip(clock, iter_audio(source, AUDIO_RATE_HZ, source_rate_hz=source_rate_hz), speaker, given)
-            for source, speaker, given in zip(sources, speakers, hints, strict=True)
-        ]
-        pieces: list[list[Motion]] = [[] for _ in clips]
-        with Progress(sum(num_frames), bar=progress, callback=callback) as counter:
-            for number, piece in self._run(clips):
-                pieces[number].append(piece)
-                counter.advance(piece.num_frames)
-        return [Motion.concatenate(motions) for motions in pieces]
+        requests = self._requests(audios, AUDIO_RATE_HZ, speakers=speakers, seeds=seeds, source_rate_hz=source_rate_hz)
+        asked = list(zip(requests, hints, strict=True))
+        num_frames = sum(_count_frames(clock, request.num_samples, given) for request, given in asked)
+        clips = [self._clip(clock, request.blocks(), request.speaker, given) for request, given in asked]
+        return collect(self._run(clips), len(clips), num_frames, progress=progress, callback=callback)
 
     def stream(
         self,
@@ -270,7 +256,7 @@ class EmagePipeline(Pipeline):
         clock = self._clock(strict_upstream)
         if hints is not None:
             audio = audio.read() if hasattr(audio, "read") else audio
-            _count_frames(clock, audio, source_rate_hz, hints)
+            _count_frames(clock, measure_speech(audio, AUDIO_RATE_HZ, source_rate_hz=source_rate_hz), hints)
         blocks = iter_audio(audio, AUDIO_RATE_HZ, block_seconds=0.5, source_rate_hz=source_rate_hz)
         return (piece for _, piece in self._run([self._clip(clock, blocks, speaker, hints, lookahead=1)]))
 
@@ -389,9 +375,9 @@ class EmagePipeline(Pipeline):
         yield motion
 
 
-def _count_frames(clock: MaskedClock, source: Any, source_rate_hz: float | None, hints: GestureHints | None) -> int:
-    """Frames of a clip's motion, if all can be used."""
-    num_frames = clock.num_frames(measure_speech(source, AUDIO_RATE_HZ, source_rate_hz=source_rate_hz))
+def _count_frames(clock: MaskedClock, num_samples: int, hints: GestureHints | None) -> int:
+    """Frames of a clip's motion, if its hints can be used."""
+    num_frames = clock.num_frames(num_samples)
     if hints is not None and hints.motion.num_frames > num_frames:
         raise ValueError(
             f"`hints` must not be longer than the motion; got {hints.motion.num_frames} frames for {num_frames}."

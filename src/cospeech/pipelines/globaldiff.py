@@ -24,7 +24,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from cospeech._checks import check_shape
-from cospeech.audio import AudioSource, ProsodyConfig, ProsodyFeatures, iter_audio, measure_speech
+from cospeech.audio import AudioSource, ProsodyConfig, ProsodyFeatures, iter_audio
 from cospeech.errors import CheckpointError
 from cospeech.hub import (
     config_from_dict,
@@ -39,10 +39,9 @@ from cospeech.models import GlobalDiffDenoiser, SpeechModel, StackedDenoiser, op
 from cospeech.motion import Motion
 from cospeech.nn import optimize
 from cospeech.nn.optimization import Precision
-from cospeech.pipelines.arguments import one_each
 from cospeech.pipelines.index import INDEX_FILE, read_index, write_index
 from cospeech.pipelines.pipeline import Pipeline, ProgressCallback
-from cospeech.pipelines.progress import Progress
+from cospeech.pipelines.progress import collect
 from cospeech.pipelines.speech_windows import WindowClock
 from cospeech.representations import GlobalRot6D
 from cospeech.samplers import GlobalDiffSampler, Predict, WindowState, draw_noise
@@ -211,25 +210,12 @@ class GlobalDiffPipeline(Pipeline):
         callback: ProgressCallback | None = None,
     ) -> list[Motion]:
         """See ``Pipeline.batch``."""
-        speakers = one_each("speakers", speakers, len(audios), default=1)
-        seeds = one_each("seeds", seeds, len(audios), default=0)
-        for speaker in speakers:
-            self.check_speaker(speaker)
-        rate_hz = self.clock.rate_hz
-        # Every clip is gone through twice: once to refuse what cannot be used before any work is done, once to hear.
-        sources = [audio.read() if hasattr(audio, "read") else audio for audio in audios]
-        lengths = [measure_speech(source, rate_hz, source_rate_hz=source_rate_hz) for source in sources]
-        clips = [
-            self._clip(iter_audio(source, rate_hz, source_rate_hz=source_rate_hz), speaker, seed, _LOOKAHEAD)
-            for source, speaker, seed in zip(sources, speakers, seeds, strict=True)
-        ]
-        pieces: list[list[Motion]] = [[] for _ in clips]
-        total_frames = sum(self.clock.num_frames(length) for length in lengths)
-        with Progress(total_frames, bar=progress, callback=callback) as counter:
-            for number, piece in self._run(clips):
-                pieces[number].append(piece)
-                counter.advance(piece.num_frames)
-        return [Motion.concatenate(motions) for motions in pieces]
+        requests = self._requests(
+            audios, self.clock.rate_hz, speakers=speakers, seeds=seeds, source_rate_hz=source_rate_hz
+        )
+        clips = [self._clip(request.blocks(), request.speaker, request.seed, _LOOKAHEAD) for request in requests]
+        num_frames = sum(self.clock.num_frames(request.num_samples) for request in requests)
+        return collect(self._run(clips), len(clips), num_frames, progress=progress, callback=callback)
 
     def stream(
         self, audio: AudioSource, *, speaker: int = 1, seed: int = 0, source_rate_hz: float | None = None

@@ -11,6 +11,7 @@ from typing_extensions import Self
 from cospeech.audio import AudioSource
 from cospeech.motion import Motion
 from cospeech.nn.optimization import Precision
+from cospeech.pipelines.arguments import Request, one_each, read_requests
 
 __all__ = ["Pipeline", "ProgressCallback"]
 
@@ -125,3 +126,17 @@ class Pipeline(ABC):
         """
         if not 1 <= speaker <= self.num_speakers:
             raise ValueError(f"Unknown speaker {speaker}; choose from 1 to {self.num_speakers}.")
+
+    def _requests(
+        self,
+        audios: Sequence[AudioSource],
+        rate_hz: float,
+        *,
+        speakers: Sequence[int] | None,
+        seeds: Sequence[int] | None,
+        source_rate_hz: float | None,
+    ) -> list[Request]:
+        """What ``batch`` is asked for, all of it found usable; heard at ``rate_hz``."""
+        for speaker in one_each("speakers", speakers, len(audios), default=1):
+            self.check_speaker(speaker)
+        return read_requests(audios, rate_hz, speakers=speakers, seeds=seeds, source_rate_hz=source_rate_hz)

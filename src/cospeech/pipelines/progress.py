@@ -1,16 +1,18 @@
-"""How far a job is: a bar for people, a callback for programs."""
+"""A job of several clips: how far it is, a bar for people, a callback for programs; and what comes of it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 from types import TracebackType
 from typing import Any
 
 from typing_extensions import Self
 
+from cospeech.motion import Motion
 from cospeech.pipelines.pipeline import ProgressCallback
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "collect"]
 
 
 class Progress:
@@ -48,3 +50,20 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def collect(
+    pieces: Iterator[tuple[int, Motion]],
+    num_clips: int,
+    num_frames: int,
+    *,
+    progress: bool | None,
+    callback: ProgressCallback | None,
+) -> list[Motion]:
+    """Each clip's pieces joined, as they come with the clip's number, ``num_frames`` in all."""
+    found: list[list[Motion]] = [[] for _ in range(num_clips)]
+    with Progress(num_frames, bar=progress, callback=callback) as counter:
+        for number, piece in pieces:
+            found[number].append(piece)
+            counter.advance(piece.num_frames)
+    return [Motion.concatenate(motions) for motions in found]
