@@ -16,10 +16,10 @@ from cospeech.skeleton import (
     SMPL22,
     SMPLX,
     Skeleton,
+    _differentiable,
     forward_kinematics,
     forward_kinematics_global,
     global_to_local,
-    kinematics,
     local_to_global,
 )
 
@@ -127,7 +127,7 @@ def test_leading_axes_broadcast(rotations: tuple, translation: tuple, rest: tupl
 def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     rotations, translation = random_rotations(50, 55), torch.randn(50, 3, dtype=torch.float64)
     rest = SMPLX.rest_joints + 0.1 * torch.randn(50, 55, 3, dtype=torch.float64)
-    monkeypatch.setattr(kinematics, "_BLOCK", 7 * 55)
+    monkeypatch.setattr(_differentiable, "_BLOCK", 7 * 55)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     test_every_function_is_its_slow_twin(SMPLX, (50,))
     for fast, slow in ((forward_kinematics, slow_positions_local), (forward_kinematics_global, slow_positions)):
