@@ -113,7 +113,7 @@ def test_an_interrupted_save_leaves_the_old_model(saved, monkeypatch):
         path.write_bytes(b"half of")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("cospeech.hub.checkpoint.save_file", full_disk)
+    monkeypatch.setattr("cospeech.hub.tensors.save_file", full_disk)
     with pytest.raises(CheckpointError, match="cannot be written: No space left on device"):
         save_model(Network(NetworkConfig(width=2)), folder)
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]

@@ -1,17 +1,11 @@
 """Checkpoints: strict loading and saving, names to locations, downloads."""
 
-from cospeech.hub.checkpoint import (
-    CONFIG_FILE,
-    WEIGHTS_FILE,
-    load_model,
-    load_published,
-    load_tensors,
-    save_model,
-    save_tensors,
-)
+from cospeech.hub.checkpoint import CONFIG_FILE, WEIGHTS_FILE, load_model, save_model
 from cospeech.hub.config import config_from_dict, config_to_dict, read_json
 from cospeech.hub.download import resolve
+from cospeech.hub.pickles import load_published
 from cospeech.hub.registry import BUNDLED, bundled_folder
+from cospeech.hub.tensors import load_tensors, save_tensors
 
 __all__ = [
     "BUNDLED",

@@ -24,8 +24,8 @@ _MAX_BYTES = 1 << 20
 _MAX_INTEGER = 1 << 31
 
 
-def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The object in a JSON file of at most one megabyte.
+def read_json(path: str | os.PathLike[str], *, max_bytes: int = _MAX_BYTES) -> dict[str, Any]:
+    """The object in a JSON file of at most one megabyte, or another limit.
 
     Raises:
         CheckpointError: If the file is missing, too large, or holds anything but one JSON object.
@@ -33,11 +33,11 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            text = file.read(_MAX_BYTES + 1)
+            text = file.read(max_bytes + 1)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
-    if len(text) > _MAX_BYTES:
-        raise CheckpointError(f"{path} must not exceed {_MAX_BYTES} bytes.")
+    if len(text) > max_bytes:
+        raise CheckpointError(f"{path} must not exceed {max_bytes} bytes.")
     try:
         data = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

@@ -17,8 +17,10 @@ import torch
 from torch import Tensor
 
 from cospeech.errors import CheckpointError
-from cospeech.hub.checkpoint import CONFIG_FILE, WEIGHTS_FILE, save_tensors
+from cospeech.hub._files import file_inside
+from cospeech.hub.checkpoint import CONFIG_FILE, WEIGHTS_FILE
 from cospeech.hub.download import resolve
+from cospeech.hub.tensors import save_tensors
 from cospeech.io import atomic_path
 
 __all__ = ["PICKLE_FILE", "naming_part", "published_weights", "resolve_published", "save_published"]
@@ -56,7 +58,7 @@ def published_weights(folder: Path, part: str = "") -> Path:
     """
     for name in (WEIGHTS_FILE, PICKLE_FILE):
         if (folder / part / name).is_file():
-            return folder / part / name
+            return file_inside(folder, str(Path(part) / name))
     raise CheckpointError(f"{folder / part} holds neither {WEIGHTS_FILE} nor {PICKLE_FILE}.")
 
 

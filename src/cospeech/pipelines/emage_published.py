@@ -86,7 +86,7 @@ def load_published_emage(
     path = published_weights(folder)
     fields = read_json(folder / CONFIG_FILE)
     with naming_part(path):
-        transformer, prototypes = transformer_from_published(load_published(path), fields)
+        transformer, prototypes = transformer_from_published(load_published(path), fields, copy=False)
     return PublishedEmage(transformer, codec, prototypes)
 
 
@@ -149,10 +149,10 @@ def _load_codec(folder: Path) -> EmageMotionCodec:
     for part in EmageParts._fields:
         path = _motion_weights(folder, part)
         with naming_part(path):
-            networks[part] = vqvae_from_published(load_published(path))
+            networks[part] = vqvae_from_published(load_published(path), copy=False)
     path = _motion_weights(folder, "global")
     with naming_part(path):
-        global_motion = global_motion_from_published(load_published(path))
+        global_motion = global_motion_from_published(load_published(path), copy=False)
         return make_emage_codec(networks, global_motion)
 
 

@@ -62,8 +62,17 @@ def decoder_layer_keys(published: str, ours: str) -> list[Key]:
     ]
 
 
-def load_published_into(make: Callable[[], ModelT], table: KeyTable, state: Mapping[str, Tensor]) -> ModelT:
-    """The model that ``make`` makes, in evaluation mode, with a copy of the published weights.
+def load_published_into(
+    make: Callable[[], ModelT], table: KeyTable, state: Mapping[str, Tensor], *, copy: bool = True
+) -> ModelT:
+    """The model that ``make`` makes, in evaluation mode, with the published weights.
+
+    Args:
+        make: Makes a model; called on the meta device.
+        table: Of its keys.
+        state: Published keys and tensors.
+        copy: Whether to copy the weights. Without, the model takes over the memory of a state that nobody else uses,
+            such as one fresh from ``load_published``.
 
     Raises:
         CheckpointError: If the weights do not fit; every key at fault is listed.
@@ -72,8 +81,8 @@ def load_published_into(make: Callable[[], ModelT], table: KeyTable, state: Mapp
         model = make()
     wanted = model.state_dict()
     converted = table.to_ours(state, {key: tensor.shape for key, tensor in wanted.items()})
-    copies = {key: tensor.to(wanted[key].dtype, copy=True) for key, tensor in converted.items()}
-    model.load_state_dict(copies, assign=True)
+    weights = {key: tensor.to(wanted[key].dtype, copy=copy) for key, tensor in converted.items()}
+    model.load_state_dict(weights, assign=True)
     return model.eval()
 
 

@@ -98,12 +98,15 @@ def transformer_config(state: State, published: Mapping[str, Any] | None = None)
         raise CheckpointError(f"The published configuration does not fit: {error}") from error
 
 
-def transformer_from_published(state: State, published: Mapping[str, Any] | None = None) -> PublishedTransformer:
+def transformer_from_published(
+    state: State, published: Mapping[str, Any] | None = None, *, copy: bool = True
+) -> PublishedTransformer:
     """The transformer with the published weights.
 
     Args:
         state: Published keys and tensors.
         published: The fields of the ``config.json`` beside them.
+        copy: Whether the weights are copied; without, the model takes over the memory of a state that is used up.
 
     Raises:
         CheckpointError: If the weights do not fit; every key at fault is listed.
@@ -114,7 +117,7 @@ def transformer_from_published(state: State, published: Mapping[str, Any] | None
     given, positions = used.pop(_POSITIONS, None), _positions(config)
     if given is None or given.shape != positions.shape or not torch.allclose(given, positions, rtol=0, atol=1e-5):
         raise CheckpointError(f"{_POSITIONS} must hold sinusoidal positions of shape {tuple(positions.shape)}.")
-    model = load_published_into(lambda: EmageTransformer(config), _table(config.num_motion_stages), used)
+    model = load_published_into(lambda: EmageTransformer(config), _table(config.num_motion_stages), used, copy=copy)
     return PublishedTransformer(model, prototypes)
 
 

@@ -36,14 +36,18 @@ def vqvae_config(state: State) -> EmageVQVAEConfig:
     return EmageVQVAEConfig(motion_dim=motion_dim, num_stages=num_stages, latent_dim=latent_dim, **num_codes)
 
 
-def vqvae_from_published(state: State) -> EmageVQVAE:
+def vqvae_from_published(state: State, *, copy: bool = True) -> EmageVQVAE:
     """A part's VQ-VAE in evaluation mode, with the published weights.
+
+    Args:
+        state: Published keys and tensors.
+        copy: Whether the weights are copied; without, the model takes over the memory of a state that is used up.
 
     Raises:
         CheckpointError: If the weights do not fit; every key at fault is listed.
     """
     config = vqvae_config(state)
-    return load_published_into(lambda: EmageVQVAE(config), _table(config.num_stages), state)
+    return load_published_into(lambda: EmageVQVAE(config), _table(config.num_stages), state, copy=copy)
 
 
 def vqvae_to_published(vqvae: EmageVQVAE) -> dict[str, Tensor]:
@@ -51,14 +55,14 @@ def vqvae_to_published(vqvae: EmageVQVAE) -> dict[str, Tensor]:
     return _table(vqvae.config.num_stages).to_published(vqvae.state_dict())
 
 
-def global_motion_from_published(state: State) -> EmageGlobalMotion:
-    """The global motion network in evaluation mode, with the published weights.
+def global_motion_from_published(state: State, *, copy: bool = True) -> EmageGlobalMotion:
+    """The global motion network in evaluation mode, with the published weights; arguments as for a VQ-VAE.
 
     Raises:
         CheckpointError: If the weights do not fit; every key at fault is listed.
     """
     config = vqvae_config(state)
-    return load_published_into(lambda: EmageGlobalMotion(config), _table(config.num_stages), state)
+    return load_published_into(lambda: EmageGlobalMotion(config), _table(config.num_stages), state, copy=copy)
 
 
 def global_motion_to_published(network: EmageGlobalMotion) -> dict[str, Tensor]:
