@@ -6,6 +6,8 @@
 Every joint of a procedural motion is turned by the same angle about a random axis, once in its parent's frame and once
 in the world's. A local error turns everything further out with it; a global one only where its own bone points.
 
+Needs: nothing but cospeech; for the figure the extra `viz`.
+Takes: seconds.
 CI: --seconds 2
 """
 

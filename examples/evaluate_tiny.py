@@ -6,6 +6,8 @@
 
 Every claim is printed beside its bound, as a Markdown table; the exit status tells whether all hold.
 
+Needs: nothing but cospeech; where espeak-ng is installed its speech is used too.
+Takes: a minute; more with long speech.
 CI: --clips 16
 """
 

@@ -8,6 +8,8 @@ BEAT2 must be obtained from its authors. Two tenths of the time are held out. Pr
 reconstruction of held-out frames is from the truth beside the mean pose of the training frames, and how often the
 transformer says the held-out codes beside always saying the most frequent one. ``--out`` keeps the pipeline.
 
+Needs: nothing but cospeech; recordings from BEAT2's authors for more than procedural motion.
+Takes: minutes on one CPU core; published sizes want a GPU.
 CI: --seconds 14 --vq-steps 12 --steps 3 --hidden 32 --batch-size 4
 """
 
