@@ -1,12 +1,15 @@
 """Settings shared by every test."""
 
 import os
+from collections.abc import Sequence
 
 import pytest
 import torch
 
 from cospeech.audio import ProsodyFeatures
 from cospeech.models import (
+    CausalTAE,
+    CausalTAEConfig,
     EmageConfig,
     EmageGlobalMotion,
     EmageTransformer,
@@ -14,10 +17,19 @@ from cospeech.models import (
     EmageVQVAEConfig,
     GlobalDiffConfig,
     GlobalDiffDenoiser,
+    MotionStreamer,
+    MotionStreamerConfig,
     SpeechModel,
     SpeechModelConfig,
 )
-from cospeech.pipelines import EmagePipeline, GlobalDiffPipeline, make_emage_codec
+from cospeech.pipelines import (
+    EmagePipeline,
+    GlobalDiffPipeline,
+    MotionStreamerPipeline,
+    MotionStreamerSettings,
+    make_emage_codec,
+)
+from cospeech.representations import FeatureStats
 
 # Two OpenMP threads on two busy cores spin against each other; under xdist each worker takes one.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -78,3 +90,34 @@ def small_emage() -> EmagePipeline:
             torch.nn.init.normal_(network.quantizer.codebook)  # loud, so that codes sound different from each other
         global_motion = EmageGlobalMotion(EmageVQVAEConfig(motion_dim=61, latent_dim=8, num_stages=4))
         return EmagePipeline(transformer, make_emage_codec(networks, global_motion))
+
+
+def embed_by_counting(texts: Sequence[str]) -> torch.Tensor:
+    """Embeddings ``(B, 6)`` by the lengths of words; the same for the same text."""
+    return torch.stack([torch.sin(torch.arange(6.0) * (1 + len(text)) + len(text.split())) for text in texts])
+
+
+@pytest.fixture(scope="session")
+def small_streamer() -> MotionStreamerPipeline:
+    """Text to motion with small, untrained networks and eight positions; treat it as read-only."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = MotionStreamerConfig(
+            text_dim=6,
+            latent_dim=4,
+            dim=16,
+            num_layers=1,
+            num_heads=2,
+            feedforward_dim=24,
+            max_positions=8,
+            head_dim=16,
+            head_layers=1,
+            num_timesteps=8,
+        )
+        model = MotionStreamer(config)
+        for linear in (*model.head.modulations, model.head.latent_out):
+            torch.nn.init.normal_(linear.weight, std=0.1)
+        tae = CausalTAE(CausalTAEConfig(hidden_dim=8, latent_dim=4))
+        stats = FeatureStats(mean=torch.randn(272), std=torch.full((272,), 0.3))
+    settings = MotionStreamerSettings(num_steps=4, history_latents=3, max_seconds=1.2)
+    return MotionStreamerPipeline(model, tae, stats, embed=embed_by_counting, settings=settings)

@@ -6,38 +6,17 @@ import torch
 from cospeech.errors import CheckpointError
 from cospeech.models import CausalTAE, CausalTAEConfig, MotionStreamer, MotionStreamerConfig
 from cospeech.motion import Motion
-from cospeech.pipelines import MotionStreamerPipeline, MotionStreamerSettings, TextPrompt
-from cospeech.representations import FeatureStats
-
-SETTINGS = MotionStreamerSettings(num_steps=4, history_latents=3, max_seconds=1.2)
+from cospeech.pipelines import MotionStreamerPipeline, TextPrompt
 
 
-def embed(texts):
-    """Embeddings by the lengths of words; the same for the same text."""
-    return torch.stack([torch.sin(torch.arange(6.0) * (1 + len(text)) + len(text.split())) for text in texts])
+@pytest.fixture
+def pipe(small_streamer):
+    return small_streamer
 
 
-@pytest.fixture(scope="module")
-def pipe():
-    torch.manual_seed(0)
-    config = MotionStreamerConfig(
-        text_dim=6,
-        latent_dim=4,
-        dim=16,
-        num_layers=1,
-        num_heads=2,
-        feedforward_dim=24,
-        max_positions=8,
-        head_dim=16,
-        head_layers=1,
-        num_timesteps=8,
-    )
-    model = MotionStreamer(config)
-    for linear in (*model.head.modulations, model.head.latent_out):
-        torch.nn.init.normal_(linear.weight, std=0.1)
-    tae = CausalTAE(CausalTAEConfig(hidden_dim=8, latent_dim=4))
-    stats = FeatureStats(mean=torch.randn(272), std=torch.full((272,), 0.3))
-    return MotionStreamerPipeline(model, tae, stats, embed=embed, settings=SETTINGS)
+@pytest.fixture
+def embed(small_streamer):
+    return small_streamer.embed
 
 
 def close(first, second, atol=1e-4):
@@ -92,14 +71,14 @@ def test_batch_equals_singles(pipe):
         close(motion, pipe(prompt, seconds=limit, seed=seed))
 
 
-def test_the_end_latent_ends_a_prompt(pipe):
+def test_the_end_latent_ends_a_prompt(pipe, embed):
     drawn, state = [], pipe._begin(pipe._embedding("walk")[None])
-    draw = pipe._draw([5])
+    draw = pipe._draw([torch.Generator().manual_seed(5)])
     for _ in range(4):
         latent, state = pipe.generator.step(state, draw)
         drawn.append(latent[0])
     ending = MotionStreamerPipeline(
-        pipe.model, pipe.tae, pipe.stats, embed=embed, end_latent=drawn[3] + 0.01, settings=SETTINGS
+        pipe.model, pipe.tae, pipe.stats, embed=embed, end_latent=drawn[3] + 0.01, settings=pipe.settings
     )
     assert ending("walk", seed=5).num_frames == 12
     assert sum(piece.num_frames for piece in ending.stream(["walk"], seed=5)) == 12
@@ -107,9 +86,19 @@ def test_the_end_latent_ends_a_prompt(pipe):
     both = ending.batch(["walk", "jump"], seeds=[5, 6], seconds=[None, 1.0])
     assert [motion.num_frames for motion in both] == [12, 32]
     first = MotionStreamerPipeline(
-        pipe.model, pipe.tae, pipe.stats, embed=embed, end_latent=drawn[0], settings=SETTINGS
+        pipe.model, pipe.tae, pipe.stats, embed=embed, end_latent=drawn[0], settings=pipe.settings
     )
     assert first("walk", seed=5).num_frames >= 4  # an end at once is no end
+
+
+def test_ended_prompts_are_not_computed(pipe, monkeypatch):
+    rows, extend = [], pipe.generator.extend
+    monkeypatch.setattr(
+        pipe.generator, "extend", lambda state, latent: rows.append(len(latent)) or extend(state, latent)
+    )
+    motions = pipe.batch(["walk", "sit", "jump"], seconds=[0.5, 0.9, 0.2], seeds=[1, 2, 3])
+    assert [motion.num_frames for motion in motions] == [16, 28, 8]
+    assert rows == [3, 2, 2, 1, 1, 1]  # of each latent but the last, how many prompts still go on
 
 
 def test_same_seed_same_motion(pipe):
@@ -117,8 +106,8 @@ def test_same_seed_same_motion(pipe):
     assert not pipe("walk", seed=1).equal(pipe("walk", seed=2))
 
 
-def test_embeddings_in_place_of_texts(pipe):
-    silent = MotionStreamerPipeline(pipe.model, pipe.tae, pipe.stats, empty_text=embed([""])[0], settings=SETTINGS)
+def test_embeddings_in_place_of_texts(pipe, embed):
+    silent = MotionStreamerPipeline(pipe.model, pipe.tae, pipe.stats, empty_text=embed([""])[0], settings=pipe.settings)
     close(silent(embed(["walk"])[0], seed=1), pipe("walk", seed=1))
     with pytest.raises(ValueError, match="Texts need an embedder"):
         silent("walk")
@@ -126,7 +115,7 @@ def test_embeddings_in_place_of_texts(pipe):
         silent(torch.zeros(768))
 
 
-def test_saves_and_loads(pipe, tmp_path):
+def test_saves_and_loads(pipe, embed, tmp_path):
     pipe.save_pretrained(tmp_path)
     again = MotionStreamerPipeline.from_pretrained(tmp_path)
     assert again.settings == pipe.settings

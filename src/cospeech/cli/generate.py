@@ -1,4 +1,4 @@
-"""``cospeech generate``: speech files in, motion files out."""
+"""``cospeech generate``: speech files or texts in, motion files out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from cospeech.cli.report import complain
+from cospeech.cli.results import save_motion
+from cospeech.cli.text import add_text_arguments, generate_texts
 from cospeech.errors import AudioError
 
 __all__ = ["add_parser", "run"]
@@ -18,6 +20,7 @@ examples:
   cospeech generate talk.wav                           writes out/talk.npz
   cospeech generate *.mp3 --out motion --format npz,bvh,html
   cospeech generate talk.wav --speaker 3 --seed 7      another body language, another take
+  cospeech generate --model lxxiao/MotionStreamer --text "a person walks" --text "sits down"
 
 formats:
   npz   SMPL-X parameters in the BEAT2 layout    bvh   skeleton animation for Blender, Maya, Unity
@@ -40,8 +43,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add ``generate`` to the command line."""
     parser = commands.add_parser(
         "generate",
-        help="speech files in, motion files out",
-        description="Generate motion for speech files of any length from 0.1 s.",
+        help="speech files or texts in, motion files out",
+        description="Generate motion for speech files of any length from 0.1 s, or for texts.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -55,28 +58,37 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--seed", type=int, default=0, help="the same seed gives the same motion (default: %(default)s)")
     add("--device", default="cpu", help="cpu, cuda, cuda:1, mps (default: %(default)s)")
     add("--quiet", action="store_true", help="no progress bar and no list of results")
+    add_text_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Generate motion for every input; go on past those that cannot be used."""
+    if options.text or options.prompts:
+        if options.audio or options.sample:
+            raise ValueError("audio and texts go to different models; give one of them")
+        from cospeech.pipelines import load_pipeline
+
+        return generate_texts(load_pipeline(options.model, device=options.device), options)
     if options.sample:
         with as_file(files("cospeech") / "assets" / "speech.wav") as sample:
             return generate([sample, *options.audio], options)
     if not options.audio:
-        raise ValueError("no audio given; name speech files, or use --sample")
+        raise ValueError("no audio given; name speech files, or use --sample, or --text with a text model")
     return generate(options.audio, options)
 
 
 def generate(sources: list[Path], options: argparse.Namespace) -> int:
     """Write every format of every source; the exit code is that of the first failure."""
     # Imported here so that --help and a wrong option answer at once.
-    from cospeech.pipelines import load_pipeline
+    from cospeech.pipelines import Pipeline, load_pipeline
 
     twice = [stem for stem, count in Counter(source.stem for source in sources).items() if count > 1]
     if twice:
         raise ValueError(f"several inputs would be written as {twice[0]}.*; give each run its own --out")
     pipeline = load_pipeline(options.model, device=options.device)
+    if not isinstance(pipeline, Pipeline):
+        raise ValueError(f"{options.model} takes texts; use --text or --prompts")
     pipeline.check_speaker(options.speaker)
     options.out.mkdir(parents=True, exist_ok=True)
     code = 0
@@ -88,14 +100,5 @@ def generate(sources: list[Path], options: argparse.Namespace) -> int:
         except AudioError as error:
             code = code or complain(error, 1)
             continue
-        for suffix in options.format:
-            target = options.out / f"{source.stem}.{suffix}"
-            if suffix == "html":
-                from cospeech.viz import save_html
-
-                save_html(motion, target, audio=source, title=source.stem)
-            else:
-                motion.save(target)
-            if not options.quiet:
-                print(target)
+        save_motion(motion, source.stem, options, audio=source)
     return code

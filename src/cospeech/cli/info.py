@@ -97,11 +97,12 @@ def describe_weights(path: Path) -> Iterator[tuple[str, str]]:
 
 def describe_model(name: str) -> Iterator[tuple[str, str]]:
     """What a pipeline does, and what its networks are."""
-    from cospeech.pipelines import load_pipeline
+    from cospeech.pipelines import Pipeline, load_pipeline
 
     pipeline = load_pipeline(name)
     yield "pipeline", type(pipeline).__name__
-    yield "motion", f"{pipeline.rate_hz:g} Hz, {pipeline.num_speakers} speakers"
+    told = f"{pipeline.num_speakers} speakers" if isinstance(pipeline, Pipeline) else "from text"
+    yield "motion", f"{pipeline.rate_hz:g} Hz, {told}"
     for part, module in vars(pipeline).items():
         if isinstance(module, nn.Module) and (count := sum(p.numel() for p in module.parameters())):
             yield part, f"{type(module).__name__}, {count:,} parameters"

@@ -19,7 +19,11 @@ _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 def resolve(
-    name_or_path: str | os.PathLike[str], *, revision: str | None = None, patterns: Sequence[str] = PATTERNS
+    name_or_path: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    patterns: Sequence[str] = PATTERNS,
+    data_set: bool = False,
 ) -> Path:
     """The folder of a model: bundled, local, or fetched from the Hugging Face Hub.
 
@@ -31,6 +35,7 @@ def resolve(
             as that; a bundled name goes before both (write ``./cospeech-tiny`` for a folder called so).
         revision: Branch, tag or commit on the Hub.
         patterns: Which files to fetch.
+        data_set: Whether the Hub's repository is a data set's.
 
     Raises:
         ModelNotFoundError: If nothing has that name, or the Hub cannot be reached and nothing is kept from before.
@@ -49,16 +54,18 @@ def resolve(
         raise ModelNotFoundError(
             f"No model {name!r}; give a folder, a Hub repository 'owner/name', or one of: {', '.join(BUNDLED)}."
         )
-    return _from_hub(name, revision, patterns)
+    return _from_hub(name, revision, patterns, "dataset" if data_set else "model")
 
 
-def _from_hub(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
+def _from_hub(name: str, revision: str | None, patterns: Sequence[str], repo_type: str) -> Path:
     import huggingface_hub  # here, since it takes a third of a second
     from huggingface_hub import errors
 
     at = name if revision is None else f"{name} at {revision}"
     try:
-        folder = huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(patterns))
+        folder = huggingface_hub.snapshot_download(
+            name, repo_type=repo_type, revision=revision, allow_patterns=list(patterns)
+        )
     except errors.GatedRepoError as error:
         raise ModelNotFoundError(f"{at} is gated: accept its terms on the Hub, then set HF_TOKEN.") from error
     except errors.RepositoryNotFoundError as error:

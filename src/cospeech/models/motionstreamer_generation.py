@@ -17,7 +17,7 @@ Reference:
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -152,6 +152,14 @@ class MotionStreamerGenerator:
             return self._begin(state.text, latents[:, latents.shape[1] - self.history_latents :])
         condition, caches = self.model.transformer.step(latent.repeat(self._copies, 1), state.caches)
         return GeneratorState(state.text, latents, condition, caches)
+
+    @torch.no_grad()
+    def select(self, state: GeneratorState, streams: Sequence[int]) -> GeneratorState:
+        """The state of some of the streams, in this order: what has ended need not be computed further."""
+        kept = torch.tensor(streams, device=state.latents.device)
+        rows = torch.cat([kept + i * len(state.latents) for i in range(self._copies)])
+        caches = tuple(KeyValueCache(cache.key[rows], cache.value[rows], cache.length) for cache in state.caches)
+        return GeneratorState(state.text[rows], state.latents[kept], state.condition[rows], caches)
 
     @torch.no_grad()
     def change_text(self, state: GeneratorState, text: Tensor) -> GeneratorState:

@@ -15,8 +15,15 @@ from cospeech.pipelines.globaldiff import GlobalDiffPipeline
 from cospeech.pipelines.globaldiff_published import GLOBALDIFF_REPOSITORY, PublishedGlobalDiff, published_file
 from cospeech.pipelines.hints import GestureHints
 from cospeech.pipelines.loading import load_pipeline
-from cospeech.pipelines.motionstreamer import MotionStreamerPipeline, MotionStreamerSettings, TextPrompt
-from cospeech.pipelines.pipeline import Pipeline, ProgressCallback
+from cospeech.pipelines.motionstreamer import MotionStreamerPipeline
+from cospeech.pipelines.motionstreamer_published import (
+    MOTIONSTREAMER_REPOSITORY,
+    PublishedTAE,
+    load_published_motionstreamer,
+    load_published_tae,
+)
+from cospeech.pipelines.motionstreamer_settings import MotionStreamerSettings, TextPrompt
+from cospeech.pipelines.pipeline import MotionPipeline, Pipeline, ProgressCallback
 from cospeech.pipelines.speech_windows import SpeechWindow, WindowClock
 
 __all__ = [
@@ -24,12 +31,14 @@ __all__ = [
     "DISCO_REPOSITORY",
     "EMAGE_REPOSITORY",
     "GLOBALDIFF_REPOSITORY",
+    "MOTIONSTREAMER_REPOSITORY",
     "DiffSHEGPipeline",
     "DiffSHEGSampling",
     "DiffSHEGWindow",
     "EmagePipeline",
     "GestureHints",
     "GlobalDiffPipeline",
+    "MotionPipeline",
     "MotionStreamerPipeline",
     "MotionStreamerSettings",
     "Pipeline",
@@ -37,6 +46,7 @@ __all__ = [
     "ProsodyTrack",
     "PublishedEmage",
     "PublishedGlobalDiff",
+    "PublishedTAE",
     "SpeechTrack",
     "SpeechWindow",
     "TextPrompt",
@@ -45,6 +55,8 @@ __all__ = [
     "load_pipeline",
     "load_published_emage",
     "load_published_emage_codec",
+    "load_published_motionstreamer",
+    "load_published_tae",
     "make_emage_codec",
     "published_file",
     "save_published_emage",

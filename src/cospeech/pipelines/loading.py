@@ -13,7 +13,10 @@ from cospeech.pipelines.diffsheg import DiffSHEGPipeline
 from cospeech.pipelines.emage import EmagePipeline
 from cospeech.pipelines.globaldiff import GlobalDiffPipeline
 from cospeech.pipelines.index import INDEX_FILE
-from cospeech.pipelines.pipeline import Pipeline
+from cospeech.pipelines.motionstreamer import MotionStreamerPipeline
+from cospeech.pipelines.motionstreamer_published import is_published_motionstreamer
+from cospeech.pipelines.pipeline import MotionPipeline
+from cospeech.text import SentenceEmbedder
 
 __all__ = ["load_pipeline"]
 
@@ -30,13 +33,14 @@ _PUBLISHED: dict[str, type[EmagePipeline | UpperBodyPipeline]] = {
 
 def load_pipeline(
     name_or_path: str | os.PathLike[str], *, revision: str | None = None, device: torch.device | str = "cpu"
-) -> Pipeline:
-    """A pipeline, ready to use.
+) -> MotionPipeline:
+    """A pipeline, ready to use: from speech (a ``Pipeline``), or from text (a ``MotionStreamerPipeline``).
 
     Args:
         name_or_path: The bundled ``"cospeech-tiny"``, a folder that ``save_pretrained`` wrote, or a Hub repository
             ``"owner/name"`` with the same files; also the published ``"H-Liu1997/emage_audio"``,
-            ``camn_audio`` and ``disco_audio``. A download is kept in huggingface-hub's cache.
+            ``camn_audio`` and ``disco_audio``, and ``"lxxiao/MotionStreamer"``. A download is kept in huggingface-hub's
+            cache.
         revision: Branch, tag or commit of a Hub repository.
         device: Where the networks shall be.
 
@@ -50,15 +54,28 @@ def load_pipeline(
         4
     """
     _check_device(device)
+    if is_published_motionstreamer(name_or_path):
+        return _with_texts(name_or_path, revision=revision, device=device)
     folder = resolve(name_or_path, revision=revision)
     if not (folder / INDEX_FILE).exists() and (folder / CONFIG_FILE).exists():
         published = read_json(folder / CONFIG_FILE).get("model_type")
         if published in _PUBLISHED:
             return _PUBLISHED[published].from_pretrained(name_or_path, revision=revision, device=device)
     name = read_json(folder / INDEX_FILE).get("pipeline")
+    if name == MotionStreamerPipeline.__name__:
+        return _with_texts(folder, revision=None, device=device)
     if name not in _PIPELINES:
-        raise CheckpointError(f"{folder / INDEX_FILE} names the pipeline {name!r}; known are {', '.join(_PIPELINES)}.")
+        known = ", ".join([*_PIPELINES, MotionStreamerPipeline.__name__])
+        raise CheckpointError(f"{folder / INDEX_FILE} names the pipeline {name!r}; known are {known}.")
     return _PIPELINES[name].from_pretrained(folder, device=device)
+
+
+def _with_texts(
+    name_or_path: str | os.PathLike[str], *, revision: str | None, device: torch.device | str
+) -> MotionStreamerPipeline:
+    """The text pipeline with the text model that it was trained on, which is loaded when first needed."""
+    embed = SentenceEmbedder(device=device)
+    return MotionStreamerPipeline.from_pretrained(name_or_path, embed=embed, revision=revision, device=device)
 
 
 def _check_device(device: torch.device | str) -> None:

@@ -14,7 +14,6 @@ import copy
 import math
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,68 +45,21 @@ from cospeech.models import (
 from cospeech.motion import Motion
 from cospeech.nn.optimization import Precision
 from cospeech.pipelines.index import INDEX_FILE, read_index, write_index
+from cospeech.pipelines.motionstreamer_published import (
+    PUBLISHED_END_LATENT,
+    is_published_motionstreamer,
+    load_published_motionstreamer,
+    load_published_tae,
+)
+from cospeech.pipelines.motionstreamer_settings import MotionStreamerSettings, TextPrompt
+from cospeech.pipelines.pipeline import MotionPipeline
 from cospeech.representations import FeatureStats, RootState, Streamer272
 from cospeech.samplers import autoregress, draw_noise, is_end_latent
 
-__all__ = ["MotionStreamerPipeline", "MotionStreamerSettings", "TextPrompt"]
+__all__ = ["MotionStreamerPipeline"]
 
 TENSORS_FILE = "tensors.safetensors"
 Embed = Callable[[Sequence[str]], Tensor]
-
-PUBLISHED_END_LATENT = (
-    -0.03545712,
-    -0.11705846,
-    -0.05517992,
-    0.00844862,
-    0.04809663,
-    0.00272764,
-    0.18799046,
-    -0.02028011,
-    0.01018141,
-    0.03007844,
-    -0.03314216,
-    -0.03098543,
-    0.02590478,
-    0.00261714,
-    0.01297793,
-    -0.10481539,
-)
-"""What the published text-to-motion model was trained to say behind the end of a clip (HumanML3D)."""
-
-
-class TextPrompt(NamedTuple):
-    """What shall be done, and for how long.
-
-    Attributes:
-        text: A sentence, or its embedding ``(C,)``.
-        seconds: How long, rounded up to whole latents; None leaves the end to the model.
-    """
-
-    text: str | Tensor
-    seconds: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class MotionStreamerSettings:
-    """How latents are drawn.
-
-    Attributes:
-        guidance_scale: Published: 4 for single clips, 4.5 for streams; 1 halves the cost.
-        num_steps: Of the diffusion head, 50 as published or fewer.
-        solver: "ddpm" or "ddim", see ``motionstreamer_steps``.
-        temperature: Factor on the noise of each ancestral step.
-        history_latents: How many latents are read again when the text changes or all positions are taken.
-        end_threshold: How close to the end latent a latent ends a prompt.
-        max_seconds: After which a prompt without an end is over; 10.4 s is what the model was trained on.
-    """
-
-    guidance_scale: float = 4.0
-    num_steps: int = 50
-    solver: str = "ddpm"
-    temperature: float = 1.0
-    history_latents: int = 38
-    end_threshold: float = 0.1
-    max_seconds: float = 10.4
 
 
 class DecoderState(NamedTuple):
@@ -117,8 +69,8 @@ class DecoderState(NamedTuple):
     root: RootState
 
 
-class MotionStreamerPipeline:
-    """Text to motion. A pipeline is never changed by use: ``to`` and ``optimize`` return another one.
+class MotionStreamerPipeline(MotionPipeline):
+    """Text to motion.
 
     Args:
         model: Transformer and diffusion head.
@@ -189,7 +141,7 @@ class MotionStreamerPipeline:
         seconds: Sequence[float | None] | None = None,
         seeds: Sequence[int] | None = None,
     ) -> list[Motion]:
-        """The motions of several prompts, drawn side by side until the last is over.
+        """The motions of several prompts, drawn side by side; one that is over is not computed further.
 
         Each depends on its own seed alone.
 
@@ -206,31 +158,26 @@ class MotionStreamerPipeline:
                 f"got {len(seconds)} and {len(seeds)}."
             )
         most = [self._num_latents(limit) for limit in seconds]
-        draw = self._draw(seeds)
+        noise = [torch.Generator().manual_seed(seed) for seed in seeds]
         state = self._begin(torch.stack([self._embedding(prompt) for prompt in prompts]))
-        ended_at: list[int | None] = [None] * len(prompts)
-        latents: list[Tensor] = []
-
-        def all_over(latent: Tensor) -> bool:
-            ends = self._says_end(latent)
-            for i in range(len(prompts)):
-                if seconds[i] is None and latents and ended_at[i] is None and ends[i]:
-                    ended_at[i] = len(latents)
-            done = [len(latents) >= limit or end is not None for limit, end in zip(most, ended_at, strict=True)]
-            return all(done)
-
-        drawn = autoregress(
-            lambda state: self.generator.sample(state.condition, draw),
-            self.generator.extend,
-            state,
-            max_pieces=max(most),
-            stop=all_over,
-        )
-        for latent in drawn:
-            latents.append(latent)
-        whole = torch.stack(latents, dim=1)
-        counts = [min(limit, end or limit) for limit, end in zip(most, ended_at, strict=True)]
-        return [self._motion(row[None, :count]) for row, count in zip(whole, counts, strict=True)]
+        latents: list[list[Tensor]] = [[] for _ in prompts]
+        running = list(range(len(prompts)))  # which prompt each row of the state belongs to
+        while running:
+            latent = self.generator.sample(state.condition, self._draw([noise[i] for i in running]))
+            ends, going = self._says_end(latent), []
+            for row, i in enumerate(running):
+                if seconds[i] is None and latents[i] and ends[row]:
+                    continue
+                latents[i].append(latent[row])
+                if len(latents[i]) < most[i]:
+                    going.append(row)
+            if not going:
+                break
+            if len(going) < len(running):
+                state, latent = self.generator.select(state, going), latent[going]
+            running = [running[row] for row in going]
+            state = self.generator.extend(state, latent)
+        return [self._motion(torch.stack(drawn)[None]) for drawn in latents]
 
     def stream(self, prompts: Iterable[TextPrompt | str | Tensor], *, seed: int = 0) -> Iterator[Motion]:
         """The motion of one prompt after the other, four frames at a time, each as soon as it is known.
@@ -243,7 +190,7 @@ class MotionStreamerPipeline:
             Consecutive pieces, without overlap.
         """
         state: GeneratorState | None = None
-        decoder, draw = self._init_decoder(), self._draw([seed])
+        decoder, draw = self._init_decoder(), self._draw([torch.Generator().manual_seed(seed)])
         for given in prompts:
             prompt = given if isinstance(given, TextPrompt) else TextPrompt(given)
             text = self._embedding(prompt.text)[None]
@@ -293,12 +240,24 @@ class MotionStreamerPipeline:
         revision: str | None = None,
         device: torch.device | str = "cpu",
     ) -> Self:
-        """The pipeline that ``save_pretrained`` wrote.
+        """The pipeline that ``save_pretrained`` wrote, or the published one.
+
+        Args:
+            name_or_path: A folder or a Hub repository; also the published ``"lxxiao/MotionStreamer"``, or a folder laid
+                out like it.
+            embed: As for the constructor.
+            revision: Branch, tag or commit of a Hub repository.
+            device: Where the networks shall be.
 
         Raises:
             ModelNotFoundError: If nothing has that name.
             CheckpointError: If what is there is damaged, or no such pipeline.
         """
+        if is_published_motionstreamer(name_or_path):
+            model = load_published_motionstreamer(name_or_path, revision=revision)
+            tae, stats, end = load_published_tae(name_or_path, revision=revision)
+            end = None if end is None else end.to(device)
+            return cls(model.to(device), tae.to(device), stats.to(device), embed=embed, end_latent=end)
         folder = resolve(name_or_path, revision=revision)
         settings = config_from_dict(MotionStreamerSettings, read_index(folder, cls), source=str(folder / INDEX_FILE))
         tensors = load_tensors(folder / TENSORS_FILE)
@@ -412,10 +371,10 @@ class MotionStreamerPipeline:
             return torch.zeros(len(latent), dtype=torch.bool)
         return is_end_latent(latent, self.end_latent.to(latent), threshold=self.settings.end_threshold)
 
-    def _draw(self, seeds: Sequence[int]) -> Callable[[], Tensor]:
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]  # the same noise on every device
+    def _draw(self, generators: Sequence[torch.Generator]) -> Callable[[], Tensor]:
+        """Noise of one row for each generator; they are the CPU's, so it is the same on every device."""
         weight = self.model.transformer.norm.weight
-        shape = (len(seeds), self.model.config.latent_dim)
+        shape = (len(generators), self.model.config.latent_dim)
         return lambda: draw_noise(shape, generators, dtype=weight.dtype, device=weight.device)
 
     def _init_decoder(self) -> DecoderState:

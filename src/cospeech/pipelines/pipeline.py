@@ -1,9 +1,10 @@
-"""The interface of every pipeline: audio in, Motion out; whole clips, batches, streams."""
+"""The interfaces of pipelines: something in, Motion out; and of those that speech goes into."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from typing_extensions import Self
@@ -13,23 +14,51 @@ from cospeech.motion import Motion
 from cospeech.nn.optimization import Precision
 from cospeech.pipelines.arguments import Request, one_each, read_requests
 
-__all__ = ["Pipeline", "ProgressCallback"]
+__all__ = ["MotionPipeline", "Pipeline", "ProgressCallback"]
 
 ProgressCallback = Callable[[int, int], None]
 """Called with the frames done and the frames to do, over all clips."""
 
 
-class Pipeline(ABC):
-    """Speech to motion.
+class MotionPipeline(ABC):
+    """Anything to motion; what goes in, and with which options, is the subclass's to say.
 
     A pipeline is never changed by use: ``to`` and ``optimize`` return another one.
 
     Attributes:
         rate_hz: Frames per second of the motion.
-        num_speakers: Speakers are numbered from 1 to this.
     """
 
     rate_hz: float
+
+    @abstractmethod
+    def __call__(self, source: Any, *args: Any, **options: Any) -> Motion:
+        """The motion for one source."""
+
+    @abstractmethod
+    def batch(self, sources: Any, *args: Any, **options: Any) -> list[Motion]:
+        """The motions for several sources, generated side by side."""
+
+    @abstractmethod
+    def stream(self, source: Any, *args: Any, **options: Any) -> Iterator[Motion]:
+        """The motion in pieces, each as soon as it is known."""
+
+    @abstractmethod
+    def to(self, device: torch.device | str) -> Self:
+        """This pipeline on another device."""
+
+    @abstractmethod
+    def optimize(self, *, precision: Precision = "float32") -> Self:
+        """This pipeline with the fastest linear layers found on this machine; see ``cospeech.nn.optimize``."""
+
+
+class Pipeline(MotionPipeline):
+    """Speech to motion.
+
+    Attributes:
+        num_speakers: Speakers are numbered from 1 to this.
+    """
+
     num_speakers: int
 
     def __call__(
@@ -109,10 +138,6 @@ class Pipeline(ABC):
         Yields:
             Consecutive pieces, without overlap.
         """
-
-    @abstractmethod
-    def to(self, device: torch.device | str) -> Self:
-        """This pipeline on another device."""
 
     @abstractmethod
     def optimize(self, *, precision: Precision = "float32", compiled: bool = False) -> Self:
