@@ -5,7 +5,7 @@
 A sampler sees a callable from the noisy sample and the timestep to a prediction, never a model class. The same U-Net
 is also run by diffusers' own DDIM loop; the two results agree. The weights are random: what is shown is the wiring.
 
-Needs: pip install diffusers.
+Needs: the package diffusers.
 Takes: seconds.
 CI: --steps 10
 """
