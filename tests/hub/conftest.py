@@ -19,7 +19,7 @@ import pytest
 
 @dataclass
 class LoopbackHub:
-    """Repositories to serve, and what was asked for."""
+    """Repositories to serve, and what was asked for; those of data sets are named ``datasets/owner/name``."""
 
     cache: Path
     repositories: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -65,9 +65,11 @@ def hub(tmp_path: Path) -> Iterator[LoopbackHub]:
             path = unquote(urlsplit(self.path).path)
             state.requests.append(f"{self.command} {path}")
             parts = path.strip("/").split("/")
-            is_api = parts[:2] == ["api", "models"]
-            repository = "/".join(parts[2:4] if is_api else parts[:2])
-            rest = parts[4:] if is_api else parts[2:]
+            is_api = parts[0] == "api"
+            if is_api:
+                parts = parts[2:] if parts[1] == "models" else parts[1:]
+            owner = 1 if parts[0] == "datasets" else 0
+            repository, rest = "/".join(parts[: owner + 2]), parts[owner + 2 :]
             if repository not in state.repositories:
                 return self.send(404, {"X-Error-Code": "RepoNotFound"}, b"{}", with_body=with_body)
             if repository in state.gated:

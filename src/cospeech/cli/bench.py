@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
@@ -39,8 +40,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add = parser.add_argument
     add("--model", help="folder or Hub repository of a text model (default: random weights at the published size)")
     add("--small", action="store_true", help="random weights at a hundredth of the published size")
-    add("--steps", type=int, default=50, help="of the diffusion head (default: %(default)s, as published)")
-    add("--solver", choices=("ddpm", "ddim"), help="default: ddpm for 50 steps, ddim for fewer")
+    add("--steps", type=int, help="of the diffusion head (default: 50 as published, or what the checkpoint says)")
+    add("--solver", choices=("ddpm", "ddim"), help="default: ddim where --steps is given, or what the checkpoint says")
     add("--precision", choices=("float32", "bfloat16", "int8"), default="float32", help="default: %(default)s")
     add("--prompts", type=int, default=3, help="how many texts (default: %(default)s)")
     add("--seconds", type=float, default=4.0, help="of motion per text (default: %(default)s)")
@@ -53,7 +54,7 @@ def run_stream(options: argparse.Namespace) -> int:
     """Measure and print."""
     import torch
 
-    if min(options.prompts, options.steps, options.threads) < 1:
+    if min(options.prompts, options.threads, options.steps or 1) < 1 or options.steps == 0:
         raise ValueError("--prompts, --steps and --threads must be 1 at least")
     threads = torch.get_num_threads()
     torch.set_num_threads(options.threads)
@@ -109,14 +110,9 @@ def make_pipeline(options: argparse.Namespace) -> MotionStreamerPipeline:
     from cospeech.pipelines import MotionStreamerPipeline, MotionStreamerSettings
     from cospeech.representations import FeatureStats
 
-    solver = options.solver or ("ddpm" if options.steps == 50 else "ddim")
-    settings = MotionStreamerSettings(num_steps=options.steps, solver=solver)
     if options.model:
-        pipeline = MotionStreamerPipeline.from_pretrained(options.model)
-        width = pipeline.model.config.text_dim
-        pipeline = MotionStreamerPipeline(
-            pipeline.model, pipeline.tae, pipeline.stats, empty_text=torch.zeros(width), settings=settings
-        )
+        given = MotionStreamerPipeline.from_pretrained(options.model)
+        model, tae, stats, settings = given.model, given.tae, given.stats, given.settings
     else:
         sizes, hidden_dim = MotionStreamerConfig(), 1024
         if options.small:
@@ -125,8 +121,13 @@ def make_pipeline(options: argparse.Namespace) -> MotionStreamerPipeline:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             model, tae = MotionStreamer(sizes), CausalTAE(CausalTAEConfig(hidden_dim=hidden_dim))
-        stats = FeatureStats(torch.zeros(272), torch.ones(272))
-        pipeline = MotionStreamerPipeline(model, tae, stats, empty_text=torch.zeros(sizes.text_dim), settings=settings)
+        stats, settings = FeatureStats(torch.zeros(272), torch.ones(272)), MotionStreamerSettings()
+    if options.steps:
+        settings = replace(settings, num_steps=options.steps, solver="ddim")
+    if options.solver:
+        settings = replace(settings, solver=options.solver)
+    empty = torch.zeros(model.config.text_dim)
+    pipeline = MotionStreamerPipeline(model, tae, stats, empty_text=empty, settings=settings)
     return pipeline.to(options.device)
 
 
