@@ -5,6 +5,9 @@ The model has 242 M weights and filling them takes longer than running them, so 
 
 import json
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -79,9 +82,23 @@ def generate(generator, state, given, num_latents):
 @pytest.mark.case("motionstreamer_diffusion_schedule")
 def test_time_features(case):
     expected = case.outputs["timestep_embedding"]
-    # Angles reach 49 rad, where neighbouring float32 numbers lie 3.8e-6 apart: the exponentials of two machines differ
-    # in the last place, and so do these features (by 1.9e-6 in 2 of 1024 here).
+    # Angles reach 49 rad, where neighbouring float32 numbers lie 3.8e-6 apart. The published frequencies are float32
+    # exponentials, whose last place depends on the processor: MKL has an exponential for each.
     close(timestep_embedding(case.inputs["t"], expected.shape[1]), expected, 4e-6)
+
+
+@pytest.mark.case("motionstreamer_diffusion_schedule")
+@pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="the stored numbers were made with MKL")
+def test_time_features_with_the_exponential_of_the_stored_numbers(case):
+    """With the exponential that MKL takes on processors of other makers, these are equal to the last place."""
+    times, expected = case.inputs["t"].tolist(), case.outputs["timestep_embedding"]
+    code = (
+        "import torch; from cospeech.nn.timestep import timestep_embedding;"
+        f"print(timestep_embedding(torch.tensor({times}), {expected.shape[1]}).tolist())"
+    )
+    environment = {**os.environ, "MKL_CBWR": "COMPATIBLE"}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    close(torch.tensor(json.loads(run.stdout)), expected, 1e-6)
 
 
 @pytest.mark.case("motionstreamer_transformer")
