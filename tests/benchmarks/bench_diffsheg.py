@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from cospeech.models import DiffSHEGConfig, DiffSHEGDenoiser
 from cospeech.nn import optimize, timestep_embedding
-from cospeech.pipelines.diffsheg import DiffSHEGSampling
+from cospeech.pipelines import DiffSHEGSampling
 
 CONFIGS = {
     "beat": (DiffSHEGConfig(), DiffSHEGSampling()),

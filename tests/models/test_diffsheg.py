@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cospeech.models import DiffSHEGConfig, DiffSHEGDenoiser
+from cospeech.models import BufferedDiffSHEG, DiffSHEGConfig, DiffSHEGDenoiser, optimize_diffsheg
 from cospeech.models.diffsheg import diffsheg_positions
 from cospeech.models.diffsheg_layers import MotionSpeechFusion, moments
 
@@ -98,6 +98,37 @@ def test_guidance_by_two_calls():
     some = torch.tensor([True, False, False])
     mixed = denoiser(*arguments, unconditional=some)
     torch.testing.assert_close(mixed, torch.where(some[:, None, None], with_none, with_all))
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize("scale", [1.0, 1.15])
+@pytest.mark.parametrize("num_rows", [1, 3])
+@torch.no_grad()
+def test_buffered_equals_plain(flow, scale, num_rows):
+    """Also when windows of one preparation are gone through in any order, and when two share no memory."""
+    denoiser = make(flow).double()
+    buffered = BufferedDiffSHEG(denoiser)
+    noisy, _, mel, speech, speaker = inputs(num_rows, dtype=torch.float64)
+    timesteps = torch.tensor([960, 40, 0])
+    plain = denoiser.prepare(mel, speech, speaker, timesteps, guidance_scale=scale)
+    fast = buffered.prepare(mel, speech, speaker, timesteps, guidance_scale=scale)
+    other = buffered.prepare(-mel, speech, speaker, timesteps, guidance_scale=scale)
+    for k in (0, 2, 1, 0):
+        buffered.denoise(noisy + 1, other[k])
+        noise = buffered.denoise(noisy, fast[k])
+        buffered.denoise(noisy - 1, fast[k])  # a result is no view of what the next call writes
+        torch.testing.assert_close(noise, denoiser.denoise(noisy, plain[k]))
+
+
+@torch.no_grad()
+def test_optimized_equals_plain():
+    denoiser = make()
+    noisy, timesteps, mel, speech, speaker = inputs(1, num_frames=34)
+    given = (mel, speech, speaker, timesteps)
+    fast = optimize_diffsheg(denoiser, guidance_scale=1.5)
+    expected = denoiser.denoise(noisy, denoiser.prepare(*given, guidance_scale=1.5)[0])
+    actual = fast.denoise(noisy, fast.prepare(*given, guidance_scale=1.5)[0])
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 @torch.inference_mode()

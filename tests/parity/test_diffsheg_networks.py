@@ -18,7 +18,9 @@ from cospeech.hub.convert.diffsheg import (
     fusion_layer_table,
     join_projections,
 )
-from cospeech.models.diffsheg import DiffSHEGConfig, FusionLayer, diffsheg_positions
+from cospeech.models import DiffSHEGConfig
+from cospeech.models.diffsheg import diffsheg_positions
+from cospeech.models.diffsheg_branch import FusionLayer
 from cospeech.models.diffsheg_layers import StylizedLayer, moments
 
 

@@ -15,7 +15,7 @@ import torch
 from cospeech.audio.diffsheg import stretch_frames
 from cospeech.hub.convert.diffsheg import diffsheg_config, diffsheg_from_published
 from cospeech.models.diffsheg import diffsheg_positions
-from cospeech.pipelines.diffsheg import bind_denoiser
+from cospeech.pipelines.diffsheg_windows import bind_denoiser
 from cospeech.samplers import Foppas, OutpaintedWindows, denoise, outpainting_windows
 from cospeech.schedulers import NoiseSchedule, ddim_steps, ddpm_steps, linear_betas, strided_spacing
 

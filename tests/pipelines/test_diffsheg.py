@@ -14,8 +14,7 @@ from cospeech.audio import ProsodyConfig, ProsodyFeatures
 from cospeech.hub.convert.diffsheg import diffsheg_to_published
 from cospeech.models import DiffSHEGConfig, DiffSHEGDenoiser
 from cospeech.motion import Motion
-from cospeech.pipelines import load_pipeline
-from cospeech.pipelines.diffsheg import DiffSHEGPipeline, DiffSHEGSampling, ProsodyTrack
+from cospeech.pipelines import DiffSHEGPipeline, DiffSHEGSampling, ProsodyTrack, load_pipeline
 from cospeech.representations import DiffSHEGBeat, DiffSHEGShow
 
 RATE = 16000

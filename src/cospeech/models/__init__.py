@@ -2,12 +2,9 @@
 
 from cospeech.models.camn import CamnConfig, CamnModel
 from cospeech.models.causal_tae import CausalDecoder, CausalEncoder, CausalTAE, CausalTAEConfig
-from cospeech.models.diffsheg import (
-    DiffSHEGConditioning,
-    DiffSHEGConfig,
-    DiffSHEGDenoiser,
-    DiffSHEGModulations,
-)
+from cospeech.models.diffsheg import DiffSHEGConditioning, DiffSHEGDenoiser, DiffSHEGModulations
+from cospeech.models.diffsheg_buffered import BufferedDiffSHEG, optimize_diffsheg
+from cospeech.models.diffsheg_config import DiffSHEGConfig
 from cospeech.models.diffusion_head import DiffusionHead, HeadConditioning
 from cospeech.models.disco import DiscoConfig, DiscoModel, DiscoOutput
 from cospeech.models.distilbert import DistilBert, DistilBertConfig
@@ -20,6 +17,7 @@ from cospeech.models.emage_codec import (
     split_emage_motion,
 )
 from cospeech.models.emage_config import EmageConfig
+from cospeech.models.emage_folding import fold_emage
 from cospeech.models.emage_generation import EmageGenerator, EmageWindow, blank_emage_hints, emage_num_frames
 from cospeech.models.emage_streaming import EmageStreamDecoder, EmageStreamState, StreamedMotion
 from cospeech.models.emage_vqvae import (
@@ -62,6 +60,7 @@ from cospeech.models.tmr import EvaluatorDecoder
 __all__ = [
     "EMAGE_PART_JOINTS",
     "BlockConditioning",
+    "BufferedDiffSHEG",
     "CamnConfig",
     "CamnModel",
     "CausalDecoder",
@@ -126,8 +125,10 @@ __all__ = [
     "VQVAEOutput",
     "blank_emage_hints",
     "emage_num_frames",
+    "fold_emage",
     "motionstreamer_steps",
     "optimize_denoiser",
+    "optimize_diffsheg",
     "optimize_motionstreamer",
     "sample_latents",
     "split_emage_motion",

@@ -16,114 +16,23 @@ Reference:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Literal, NamedTuple, cast
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cospeech._checks import check_shape
-from cospeech.models.diffsheg_layers import (
-    FusionShare,
-    LayerFilms,
-    Moments,
-    MotionSpeechFusion,
-    StylizedLayer,
-    moments,
-)
-from cospeech.nn import FeedForward, OneHotEmbedding, timestep_embedding
+from cospeech.models.diffsheg_branch import BranchConditioning, MotionBranch
+from cospeech.models.diffsheg_config import DiffSHEGConfig
+from cospeech.models.diffsheg_layers import LayerFilms, StylizedLayer
+from cospeech.nn import FeedForward, timestep_embedding
 from cospeech.schedulers import NoiseSchedule, linear_betas
 
-__all__ = [
-    "DiffSHEGConditioning",
-    "DiffSHEGConfig",
-    "DiffSHEGDenoiser",
-    "DiffSHEGModulations",
-    "FusionLayer",
-    "MotionBranch",
-    "SpeechConvolutions",
-    "diffsheg_positions",
-]
-
-Flow = Literal["expression_to_gesture", "gesture_to_expression", "none", "joint"]
+__all__ = ["DiffSHEGConditioning", "DiffSHEGDenoiser", "DiffSHEGModulations", "diffsheg_positions"]
 
 _NUM_POSITIONS = 600  # the published table; it is there twice, so frame 600 has position 0 again
-_BRANCHES: dict[Flow, tuple[str, ...]] = {
-    "expression_to_gesture": ("expression", "gesture"),
-    "gesture_to_expression": ("gesture", "expression"),
-    "none": ("expression", "gesture"),
-    "joint": ("joint",),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class DiffSHEGConfig:
-    """Sizes of the denoiser; the defaults are those published for BEAT.
-
-    Attributes:
-        flow: Which branch sees the other's clean estimate. "expression_to_gesture" is the published model; its
-            ablation's are "gesture_to_expression", "none", and "joint", one branch for all channels together.
-        unconditional: Whether there is a learned vector for no condition, which guidance needs.
-        num_timesteps: Levels of the diffusion process, whose variances rise linearly.
-    """
-
-    gesture_dim: int = 141
-    expression_dim: int = 51
-    mel_dim: int = 128
-    speech_feature_dim: int = 1024
-    num_speakers: int = 30
-    hidden_dim: int = 512
-    num_layers: int = 8
-    num_heads: int = 8
-    feedforward_dim: int = 1024
-    fusion_dim: int = 1024
-    condition_dim: int = 2048
-    audio_dim: int = 256
-    speech_dim: int = 128
-    num_timesteps: int = 1000
-    unconditional: bool = False
-    flow: Flow = "expression_to_gesture"
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            most = 256 if field.name == "num_layers" else 1 << 16
-            if isinstance(value, int) and not isinstance(value, bool) and not 1 <= value <= most:
-                raise ValueError(f"`{field.name}` must lie in 1..{most}; got {value}.")
-        if self.flow not in _BRANCHES:
-            raise ValueError(f"Unknown flow {self.flow!r}; choose from {', '.join(_BRANCHES)}.")
-        if self.hidden_dim % self.num_heads or self.mel_dim % self.num_heads:
-            raise ValueError(f"`num_heads` must divide `hidden_dim` and `mel_dim`; got {self.num_heads}.")
-
-    @classmethod
-    def show(cls) -> DiffSHEGConfig:
-        """The sizes published for SHOW."""
-        return cls(gesture_dim=129, expression_dim=103, num_speakers=4, unconditional=True)
-
-    @property
-    def motion_dim(self) -> int:
-        """Width of the motion vector."""
-        return self.gesture_dim + self.expression_dim
-
-    @property
-    def branches(self) -> tuple[str, ...]:
-        """The branches in the order in which they run."""
-        return _BRANCHES[self.flow]
-
-    def channels(self, branch: str) -> slice:
-        """Where a branch lives in the motion vector."""
-        start = self.gesture_dim if branch == "expression" else 0
-        stop = self.gesture_dim if branch == "gesture" else self.motion_dim
-        return slice(start, stop)
-
-    def estimate_dim(self, branch: str) -> int:
-        """Channels of the other branch's estimate that a branch sees."""
-        if self.flow in ("none", "joint") or branch == self.branches[0]:
-            return 0
-        other = self.channels(self.branches[0])
-        return cast(int, other.stop - other.start)
 
 
 class DiffSHEGModulations(NamedTuple):
@@ -131,18 +40,6 @@ class DiffSHEGModulations(NamedTuple):
 
     audio: LayerFilms
     branches: tuple[tuple[LayerFilms, ...], ...]
-
-
-class BranchConditioning(NamedTuple):
-    """What a branch takes from everything but the motion, at one timestep.
-
-    Attributes:
-        context: Moments of audio and speech features.
-        layers: For each layer its share of the fusion, and its styles.
-    """
-
-    context: Moments
-    layers: tuple[tuple[FusionShare, LayerFilms], ...]
 
 
 class DiffSHEGConditioning(NamedTuple):
@@ -159,160 +56,6 @@ class DiffSHEGConditioning(NamedTuple):
     clean_weights: tuple[Tensor, Tensor]
     guidance_scale: float
     unconditional: Tensor | None
-
-
-class SpeechConvolutions(nn.Module):
-    """Two convolutions along time over the features of a speech model, ``(B, T, C)`` to ``(B, T, C')``."""
-
-    def __init__(self, feature_dim: int, dim: int):
-        super().__init__()
-        self.first = nn.Conv1d(feature_dim, dim, kernel_size=3, padding=1, bias=False)
-        self.norm = nn.BatchNorm1d(dim)
-        self.second = nn.Conv1d(dim, dim, kernel_size=3, padding=1, bias=False)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Encode a window; its neighbours are taken for silence."""
-        y: Tensor = self.second(F.gelu(self.norm(self.first(features.mT)))).mT
-        return y
-
-
-class FusionLayer(nn.Module):
-    """One layer of a branch: speech is fused into the motion, then a stylized layer.
-
-    Args:
-        config: Sizes.
-        estimate_dim: Width of the other branch's estimate; 0 where there is none.
-    """
-
-    def __init__(self, config: DiffSHEGConfig, estimate_dim: int = 0):
-        super().__init__()
-        self.fusion = MotionSpeechFusion(
-            config.hidden_dim,
-            audio_dim=config.audio_dim,
-            speech_dim=config.speech_dim,
-            estimate_dim=estimate_dim,
-            hidden_dim=config.fusion_dim,
-        )
-        self.layer = StylizedLayer(
-            config.hidden_dim, config.num_heads, config.feedforward_dim, condition_dim=config.condition_dim
-        )
-
-    def forward(
-        self,
-        x: Tensor,
-        share: FusionShare,
-        films: LayerFilms,
-        context: Moments,
-        estimate: Tensor | None = None,
-        *,
-        unconditional: Tensor | None = None,
-    ) -> Tensor:
-        """Map tokens to tokens, ``(B, T, C)``.
-
-        Args:
-            x: The tokens. Where they are twice as many rows as ``share`` has, the second half sees no condition.
-            share: See ``MotionSpeechFusion``.
-            films: Styles.
-            context: See ``MotionSpeechFusion``.
-            estimate: See ``MotionSpeechFusion``.
-            unconditional: Rows that see no condition, ``(B,)``.
-        """
-        num_rows = share.speech.shape[0]
-        fused = self.fusion(x[:num_rows], share, context, estimate)
-        if unconditional is not None:
-            assert share.unconditional is not None
-            fused = torch.where(unconditional[:, None, None], share.unconditional, fused)
-        if x.shape[0] > num_rows:
-            assert share.unconditional is not None
-            fused = torch.cat([fused, share.unconditional.expand_as(fused)])
-        y: Tensor = self.layer(x + fused, films)
-        return y
-
-
-class MotionBranch(nn.Module):
-    """The denoiser of one part of the motion vector.
-
-    Args:
-        config: Sizes.
-        motion_dim: Channels of the part.
-        estimate_dim: Channels of the other branch's estimate; 0 where there is none.
-    """
-
-    def __init__(self, config: DiffSHEGConfig, motion_dim: int, estimate_dim: int):
-        super().__init__()
-        dim = config.hidden_dim
-        self.motion_in = nn.Linear(motion_dim, dim)
-        self.audio_in = nn.Linear(2 * config.mel_dim, config.audio_dim)
-        self.speech_encoder = SpeechConvolutions(config.speech_feature_dim, config.speech_dim)
-        self.time_embedding = FeedForward(dim, config.condition_dim, out_dim=config.condition_dim, activation=F.silu)
-        self.speaker_embedding = OneHotEmbedding(
-            config.num_speakers, hidden_dim=config.condition_dim, dim=config.condition_dim
-        )
-        self.layers = nn.ModuleList(FusionLayer(config, estimate_dim) for _ in range(config.num_layers))
-        self.out = nn.Linear(dim, motion_dim)
-        self.null_condition: nn.Parameter | None = None
-        if config.unconditional:
-            in_dim = dim + config.audio_dim + config.speech_dim + estimate_dim
-            self.null_condition = nn.Parameter(torch.randn(1, in_dim))
-
-    def modulate(self, embedded: Tensor, speaker: Tensor) -> list[tuple[LayerFilms, ...]]:
-        """The styles of each layer, for each timestep.
-
-        Args:
-            embedded: Sinusoidal vectors of the timesteps, ``(K, B, C)`` or ``(K, 1, C)``.
-            speaker: ``(B,)``.
-        """
-        condition = F.silu(self.time_embedding(embedded) + self.speaker_embedding(speaker))
-        layers = [cast(FusionLayer, layer).layer.films(condition).unbind() for layer in self.layers]
-        return list(zip(*layers, strict=True))
-
-    def prepare(
-        self, audio: Tensor, speech: Tensor, films: Sequence[tuple[LayerFilms, ...]], *, needs_null: bool
-    ) -> list[BranchConditioning]:
-        """What does not depend on the motion, for each timestep.
-
-        Args:
-            audio: Mel bands and what the audio encoder made of them, ``(K, B, T, C)``.
-            speech: Features of a speech model, ``(B, T, C)``.
-            films: Styles, for each timestep.
-            needs_null: Whether some of the rows will see no condition.
-        """
-        audio, speech = self.audio_in(audio), self.speech_encoder(speech)
-        context = moments(audio).merge(moments(speech))
-        null = self.null_condition if needs_null else None
-        shares = [cast(FusionLayer, layer).fusion.prepare(audio, speech, null) for layer in self.layers]
-        return [
-            BranchConditioning(
-                Moments(context.mean[k], context.variance[k], context.width),
-                tuple((share._replace(speech=share.speech[k]), film) for share, film in zip(shares, row, strict=True)),
-            )
-            for k, row in enumerate(films)
-        ]
-
-    def forward(
-        self,
-        motion: Tensor,
-        positions: Tensor,
-        conditioning: BranchConditioning,
-        estimate: Tensor | None = None,
-        *,
-        guidance_scale: float = 1.0,
-        unconditional: Tensor | None = None,
-    ) -> Tensor:
-        """The noise in ``motion``, ``(B, T, motion_dim)``."""
-        context = conditioning.context
-        if estimate is not None:
-            context = context.merge(moments(estimate))
-        x = self.motion_in(motion) + positions
-        if guidance_scale != 1:
-            x = x.repeat(2, 1, 1)
-        for layer, (share, films) in zip(self.layers, conditioning.layers, strict=True):
-            x = layer(x, share, films, context, estimate, unconditional=unconditional)
-        noise: Tensor = self.out(x)
-        if guidance_scale != 1:
-            conditional, without = noise.chunk(2)
-            noise = torch.lerp(without, conditional, guidance_scale)
-        return noise
 
 
 class DiffSHEGDenoiser(nn.Module):
@@ -449,21 +192,42 @@ class DiffSHEGDenoiser(nn.Module):
 
     def denoise(self, noisy: Tensor, conditioning: DiffSHEGConditioning) -> Tensor:
         """The noise in ``noisy``, ``(B, T, motion_dim)``, at the timestep of ``conditioning``."""
-        check_shape("noisy", noisy, f"B T {self.config.motion_dim}")
-        positions = self._positions(noisy.shape[1])
-        of_noisy, of_noise = conditioning.clean_weights
-        noises: dict[str, Tensor] = {}
-        estimate: Tensor | None = None
-        for name, branch_conditioning in zip(self.config.branches, conditioning.branches, strict=True):
-            motion = noisy[..., self.config.channels(name)]
-            noises[name] = self.branches[name](
+
+        def run(index: int, motion: Tensor, positions: Tensor, estimate: Tensor | None) -> Tensor:
+            noise: Tensor = self.branches[self.config.branches[index]](
                 motion,
                 positions,
-                branch_conditioning,
-                estimate if self.config.estimate_dim(name) else None,
+                conditioning.branches[index],
+                estimate,
                 guidance_scale=conditioning.guidance_scale,
                 unconditional=conditioning.unconditional,
             )
+            return noise
+
+        return self.run_branches(run, noisy, conditioning.clean_weights)
+
+    def run_branches(
+        self,
+        run: Callable[[int, Tensor, Tensor, Tensor | None], Tensor],
+        noisy: Tensor,
+        clean_weights: tuple[Tensor, Tensor],
+    ) -> Tensor:
+        """The branches in order, each with what it may see of the one before.
+
+        Args:
+            run: From a branch's number, its channels of ``noisy``, the positions and the other branch's estimate to the
+                noise in those channels.
+            noisy: See ``denoise``.
+            clean_weights: See ``DiffSHEGConditioning``.
+        """
+        check_shape("noisy", noisy, f"B T {self.config.motion_dim}")
+        positions = self._positions(noisy.shape[1])
+        of_noisy, of_noise = clean_weights
+        noises: dict[str, Tensor] = {}
+        estimate: Tensor | None = None
+        for index, name in enumerate(self.config.branches):
+            motion = noisy[..., self.config.channels(name)]
+            noises[name] = run(index, motion, positions, estimate if self.config.estimate_dim(name) else None)
             estimate = of_noisy * motion - of_noise * noises[name].detach()  # the cut: information flows one way
         if len(noises) == 1:
             return noises["joint"]
@@ -472,7 +236,8 @@ class DiffSHEGDenoiser(nn.Module):
     def _positions(self, num_frames: int) -> Tensor:
         if num_frames > 2 * _NUM_POSITIONS:
             raise ValueError(f"A window must hold at most {2 * _NUM_POSITIONS} frames; got {num_frames}.")
-        return torch.cat([self.positions, self.positions])[:num_frames]
+        table = self.positions if num_frames <= _NUM_POSITIONS else torch.cat([self.positions, self.positions])
+        return table[:num_frames]
 
     def _clean_weights(self, timesteps: Tensor, like: Tensor) -> list[tuple[Tensor, Tensor]]:
         """``sqrt(1 / abar)`` and ``sqrt(1 / abar - 1)``, worked out in float64."""

@@ -178,7 +178,7 @@ class MotionSpeechFusion(nn.Module):
         """
         _, audio_gain, speech_gain, _ = self._gains()
         return FusionShare(
-            speech=self.audio_in(audio * audio_gain) + self.speech_in(speech * speech_gain),
+            speech=self.audio_in(audio * audio_gain).add_(self.speech_in(speech * speech_gain)),
             slope=self._project(self.norm.weight[None])[0],
             constant=self._project(self.norm.bias[None])[0] + self.bias,
             unconditional=None if null is None else self.plain(null)[0],

@@ -7,7 +7,7 @@ products cannot use the packed weights that some processors prefer.
 
 from __future__ import annotations
 
-import time
+from functools import partial
 from typing import cast
 
 import torch
@@ -22,7 +22,7 @@ from cospeech.models.globaldiff import (
     SeededDiTBlock,
 )
 from cospeech.nn import KeyValue, Modulation, optimize, stack_modules
-from cospeech.nn.optimization import Precision
+from cospeech.nn.optimization import Precision, shortest_times
 
 __all__ = ["StackedDenoiser", "optimize_denoiser"]
 
@@ -131,7 +131,7 @@ def _joined(hand: BlockConditioning, body: BlockConditioning) -> BlockConditioni
 def _times(
     ways: list[GlobalDiffDenoiser | StackedDenoiser], batch_size: int, num_frames: int, device: torch.device
 ) -> list[float]:
-    """Shortest of a few calls of each, taking turns; the shortest, since what disturbs a call only lengthens it."""
+    """Seconds that each way takes."""
     config = ways[0].config
     noisy = torch.zeros(batch_size, num_frames, config.motion_dim, device=device)
     features = noisy.new_zeros(batch_size, num_frames, config.feature_dim)
@@ -140,12 +140,5 @@ def _times(
     speaker = torch.zeros(batch_size, dtype=torch.long, device=device)
     given = (features, expressions, speaker, seed, noisy.new_zeros(1))
     conditionings = [way.prepare(*given) for way in ways]
-    best = [float("inf")] * len(ways)
-    for _ in range(6):
-        for i, (way, conditioning) in enumerate(zip(ways, conditionings, strict=True)):
-            start = time.perf_counter()
-            way.denoise(noisy, conditioning, 0)
-            if noisy.is_cuda:
-                torch.cuda.synchronize(noisy.device)
-            best[i] = min(best[i], time.perf_counter() - start)
-    return best
+    calls = [partial(way.denoise, noisy, given, 0) for way, given in zip(ways, conditionings, strict=True)]
+    return shortest_times(calls, noisy.device, num_turns=6)

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Literal, TypeVar, cast
 
 import torch
@@ -26,6 +27,7 @@ __all__ = [
     "PackedLinear",
     "Precision",
     "optimize",
+    "shortest_times",
 ]
 
 Precision = Literal["float32", "bfloat16", "int8"]
@@ -226,7 +228,7 @@ def _fastest(linear: nn.Linear, kernels: list[type[_InferenceLinear]], precision
     with torch.inference_mode():
         expected = F.linear(x, weight, linear.bias)
         candidates = [kernel for make in kernels if (kernel := _try(make, linear, x, expected, precision)) is not None]
-        times = _times([linear, *candidates], x)
+        times = shortest_times([partial(kernel, x) for kernel in [linear, *candidates]], x.device)
     best = min(range(len(times)), key=times.__getitem__)
     return [linear, *candidates][best] if times[best] < _WORTH_IT * times[0] else linear
 
@@ -243,14 +245,14 @@ def _try(
     return kernel if error <= _TOLERANCE[precision] else None
 
 
-def _times(kernels: list[nn.Module], x: Tensor) -> list[float]:
-    """Shortest of a few calls of each, taking turns; the shortest, since what disturbs a call only lengthens it."""
-    best = [float("inf")] * len(kernels)
-    for _ in range(8):
-        for i, kernel in enumerate(kernels):
+def shortest_times(calls: Sequence[Callable[[], object]], device: torch.device, *, num_turns: int = 8) -> list[float]:
+    """Seconds of the shortest of a few runs of each call, taking turns: what disturbs a run only lengthens it."""
+    best = [float("inf")] * len(calls)
+    for _ in range(num_turns):
+        for i, call in enumerate(calls):
             start = time.perf_counter()
-            kernel(x)
-            if x.is_cuda:
-                torch.cuda.synchronize(x.device)
+            call()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
             best[i] = min(best[i], time.perf_counter() - start)
     return best

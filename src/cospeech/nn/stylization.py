@@ -60,10 +60,14 @@ class Stylization(nn.Module):
 
     def forward(self, x: Tensor, film: Film) -> Tensor:
         """Map ``(..., T, C)`` to ``(..., T, C)``."""
+        y: Tensor = self.out(self.style(x, film))
+        return y
+
+    def style(self, x: Tensor, film: Film) -> Tensor:
+        """What the last linear layer is given, ``(..., T, C)``."""
         width = x.shape[-1:]
         if film.scale.numel() == width.numel():  # one film for all: the normalisation takes it along
             x = F.layer_norm(x, width, film.scale.flatten(), film.shift.flatten(), self.norm.eps)
         else:
             x = torch.addcmul(film.shift, F.layer_norm(x, width, eps=self.norm.eps), film.scale)
-        y: Tensor = self.out(F.silu(x))
-        return y
+        return F.silu(x)

@@ -1,7 +1,9 @@
 """Waveform or text in, Motion out; whole clips or streams."""
 
 from cospeech.pipelines.camn import CAMN_REPOSITORY, DISCO_REPOSITORY, UpperBodyPipeline
-from cospeech.pipelines.diffsheg import DiffSHEGPipeline, DiffSHEGSampling, DiffSHEGWindow, ProsodyTrack, SpeechTrack
+from cospeech.pipelines.diffsheg import DiffSHEGPipeline
+from cospeech.pipelines.diffsheg_speech import DiffSHEGWindow, ProsodyTrack, SpeechTrack
+from cospeech.pipelines.diffsheg_windows import DiffSHEGSampling
 from cospeech.pipelines.emage import EmagePipeline
 from cospeech.pipelines.emage_published import (
     EMAGE_REPOSITORY,

@@ -1,8 +1,5 @@
 """DiffSHEG end to end: speech features, then windows of gesture and expression, each painted on from the one before.
 
-The published script hears a whole recording at once. So does ``hearing="clip"``; "window", the default, hears each
-window on its own, which is how the networks were trained, and what can be streamed.
-
 Reference:
     Chen et al., "DiffSHEG: A Diffusion-Based Approach for Real-Time Speech-driven Holistic 3D Expression and Gesture
     Generation", CVPR 2024.
@@ -16,14 +13,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import Self
 
-from cospeech.audio import AudioSource, ProsodyConfig, ProsodyFeatures, iter_audio, resample
-from cospeech.audio.diffsheg import KAISER_BEST, HubertTrack, diffsheg_mel, stretch_frames
+from cospeech.audio import AudioSource, ProsodyConfig, ProsodyFeatures, iter_audio
+from cospeech.audio.diffsheg import HubertTrack
 from cospeech.errors import CheckpointError
 from cospeech.hub import (
     config_from_dict,
@@ -36,27 +33,19 @@ from cospeech.hub import (
     save_tensors,
 )
 from cospeech.hub.convert.diffsheg import diffsheg_from_published
-from cospeech.models import DiffSHEGDenoiser, DiffSHEGModulations
+from cospeech.models import BufferedDiffSHEG, DiffSHEGDenoiser, optimize_diffsheg
 from cospeech.motion import Motion
-from cospeech.nn import optimize
 from cospeech.nn.optimization import Precision
+from cospeech.pipelines.diffsheg_speech import DiffSHEGHearing, ProsodyTrack, SpeechTrack
+from cospeech.pipelines.diffsheg_windows import Clip, DiffSHEGSampling, WindowSampler
 from cospeech.pipelines.index import INDEX_FILE, read_index, write_index
 from cospeech.pipelines.pipeline import Pipeline, ProgressCallback
 from cospeech.pipelines.progress import collect
 from cospeech.pipelines.speech_windows import WindowClock
 from cospeech.representations import DiffSHEGBeat, DiffSHEGRepresentation, DiffSHEGShow
-from cospeech.samplers import (
-    DrawKind,
-    Foppas,
-    OutpaintedWindows,
-    OutpaintState,
-    Predict,
-    draw_noise,
-    outpainting_windows,
-)
-from cospeech.schedulers import NoiseSchedule, linear_betas, strided_spacing
+from cospeech.samplers import Foppas
 
-__all__ = ["DiffSHEGPipeline", "DiffSHEGSampling", "DiffSHEGWindow", "ProsodyTrack", "SpeechTrack", "bind_denoiser"]
+__all__ = ["DiffSHEGPipeline"]
 
 STATISTICS_FILE = "statistics.safetensors"
 
@@ -64,70 +53,6 @@ _REPRESENTATIONS: dict[str, type[DiffSHEGRepresentation]] = {"beat": DiffSHEGBea
 _RATE_HZ = 16_000.0
 _PUBLISHED_RATE_HZ = 22_050.0  # at which the published script reads a file, to call it 16 kHz afterwards
 _PUBLISHED_FRAME_RATE_HZ = 15.0  # of its mel frames, for SHOW too, whose networks were trained at 30
-
-
-class SpeechTrack(Protocol):
-    """Recordings ``(S,)`` to features, as many as there are frames of motion, ``(T, feature_dim)``."""
-
-    rate_hz: float
-    feature_dim: int
-
-    def __call__(self, waveform: Tensor, num_frames: int, /) -> Tensor:
-        """The features of a recording."""
-
-    def to(self, device: torch.device | str, /) -> Self:
-        """The same on another device."""
-
-
-class ProsodyTrack(nn.Module):
-    """``ProsodyFeatures`` as a track: nothing to download, for models trained from nothing.
-
-    Args:
-        features: What is heard.
-    """
-
-    def __init__(self, features: ProsodyFeatures):
-        super().__init__()
-        self.features = features
-        self.rate_hz, self.feature_dim = float(features.rate_hz), features.feature_dim
-
-    def forward(self, waveform: Tensor, num_frames: int) -> Tensor:
-        """Features ``(num_frames, C)`` of a recording ``(S,)``."""
-        return stretch_frames(self.features(waveform[None])[0], num_frames)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DiffSHEGSampling:
-    """How windows are sampled; the defaults are those of the published script for BEAT.
-
-    Attributes:
-        num_steps: DDIM steps; must divide the levels of the process evenly enough for a whole stride.
-        window_frames: Frames of a window.
-        overlap_frames: Frames that it shares with the next.
-        jump_length: See ``Foppas``.
-        num_visits: See ``Foppas``.
-        guidance_scale: Above 1 the condition counts more than it does; needs a model trained for it.
-        eta: Share of fresh noise in a step.
-    """
-
-    num_steps: int = 25
-    window_frames: int = 34
-    overlap_frames: int = 4
-    jump_length: int = 3
-    num_visits: int = 2
-    guidance_scale: float = 1.0
-    eta: float = 0.0
-
-    @classmethod
-    def show(cls) -> DiffSHEGSampling:
-        """The settings of the published script for SHOW."""
-        return cls(window_frames=88, overlap_frames=10, num_visits=5, guidance_scale=1.15)
-
-    def foppas(self, num_timesteps: int = 1000) -> Foppas:
-        """The sampler on a process of so many levels."""
-        full = NoiseSchedule(linear_betas(num_timesteps))
-        schedule = full.respace(strided_spacing(num_timesteps, self.num_steps))
-        return Foppas.ddim(schedule, eta=self.eta, jump_length=self.jump_length, num_visits=self.num_visits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,41 +76,6 @@ class DiffSHEGSettings:
     sampling: DiffSHEGSampling = field(default_factory=DiffSHEGSampling)
 
 
-class DiffSHEGWindow(NamedTuple):
-    """What the speech of one window of a clip tells.
-
-    Attributes:
-        mel: ``(T, mel_dim)``.
-        speech: ``(T, C)``.
-        num_frames: How many of the frames lie within the clip.
-        is_last: Whether the clip ends in this window.
-    """
-
-    mel: Tensor
-    speech: Tensor
-    num_frames: int
-    is_last: bool
-
-
-class Clip(NamedTuple):
-    """A clip on its way: what is still to come of its speech, who speaks, where its noise comes from."""
-
-    windows: Iterator[DiffSHEGWindow]
-    speaker: int
-    generator: torch.Generator
-
-
-class WindowBatch(NamedTuple):
-    """One window of several clips, all of one length."""
-
-    mel: Tensor
-    speech: Tensor
-    clips: tuple[Clip, ...]
-
-
-Kept = dict[tuple[int, ...], dict[float, DiffSHEGModulations]]
-
-
 class DiffSHEGPipeline(Pipeline):
     """Speech to motion with DiffSHEG's network, at the published or any other size.
 
@@ -205,7 +95,7 @@ class DiffSHEGPipeline(Pipeline):
 
     def __init__(
         self,
-        denoiser: DiffSHEGDenoiser,
+        denoiser: DiffSHEGDenoiser | BufferedDiffSHEG,
         representation: DiffSHEGRepresentation,
         speech: SpeechTrack,
         *,
@@ -310,7 +200,8 @@ class DiffSHEGPipeline(Pipeline):
             dtype: To store weights in, ``torch.float16`` for half the size; they are float32 again when read.
 
         Raises:
-            TypeError: If the speech track is neither a ``ProsodyTrack`` nor a ``HubertTrack`` loaded by name.
+            TypeError: If the speech track is neither a ``ProsodyTrack`` nor a ``HubertTrack`` loaded by name, or the
+                pipeline is an optimized one.
             CheckpointError: If the folder cannot be written.
         """
         prosody = self.speech.features.config if isinstance(self.speech, ProsodyTrack) else None
@@ -319,6 +210,8 @@ class DiffSHEGPipeline(Pipeline):
             raise TypeError(
                 f"Only a ProsodyTrack, or a HubertTrack loaded by name, can be saved; got {type(self.speech).__name__}."
             )
+        if not isinstance(self.denoiser, DiffSHEGDenoiser):
+            raise TypeError("An optimized pipeline cannot be saved; save the one that it was made from.")
         folder = Path(folder)
         save_model(self.denoiser, folder / "denoiser", dtype=dtype)
         save_tensors({"mean": self.representation.mean, "std": self.representation.std}, folder / STATISTICS_FILE)
@@ -348,7 +241,7 @@ class DiffSHEGPipeline(Pipeline):
             audios, self.clock.rate_hz, speakers=speakers, seeds=seeds, source_rate_hz=source_rate_hz
         )
         clips = [self._clip(request.blocks(), request.speaker, request.seed) for request in requests]
-        num_frames = sum(self._num_frames(request.num_samples) for request in requests)
+        num_frames = sum(self._hearing.num_frames(request.num_samples) for request in requests)
         return collect(self._run(clips), len(clips), num_frames, progress=progress, callback=callback)
 
     def stream(
@@ -367,15 +260,33 @@ class DiffSHEGPipeline(Pipeline):
 
     def optimize(self, *, precision: Precision = "float32", compiled: bool = False) -> Self:
         """See ``Pipeline.optimize``."""
-        rows = self.sampling.window_frames
-        return self._with(optimize(self.denoiser, precision=precision, rows=rows, compiled=compiled), self.speech)
+        if not isinstance(self.denoiser, DiffSHEGDenoiser):
+            raise TypeError("This pipeline is optimized already; optimize the one that it was made from.")
+        denoiser = optimize_diffsheg(
+            self.denoiser,
+            precision=precision,
+            num_frames=self.sampling.window_frames,
+            guidance_scale=self.sampling.guidance_scale,
+            compiled=compiled,
+        )
+        return self._with(denoiser, self.speech)
 
     @cached_property
     def foppas(self) -> Foppas:
         """The sampler."""
         return self.sampling.foppas(self.denoiser.config.num_timesteps)
 
-    def _with(self, denoiser: DiffSHEGDenoiser, speech: SpeechTrack) -> Self:
+    def hear(self, waveform: Tensor, num_frames: int) -> tuple[Tensor, Tensor]:
+        """Mel frames ``(T, mel_dim)`` and speech features ``(T, C)`` of samples at ``clock.rate_hz``."""
+        return self._hearing.hear(waveform, num_frames)
+
+    @property
+    def _hearing(self) -> DiffSHEGHearing:
+        return DiffSHEGHearing(
+            speech=self.speech, clock=self.clock, scope=self.hearing, strict_upstream=self.strict_upstream
+        )
+
+    def _with(self, denoiser: DiffSHEGDenoiser | BufferedDiffSHEG, speech: SpeechTrack) -> Self:
         return type(self)(
             denoiser,
             self.representation,
@@ -385,141 +296,12 @@ class DiffSHEGPipeline(Pipeline):
             strict_upstream=self.strict_upstream,
         )
 
-    @property
-    def _device(self) -> torch.device:
-        return self.denoiser.positions.device
-
-    def _num_frames(self, num_samples: int) -> int:
-        if self.hearing == "window":
-            return self.clock.num_frames(num_samples)
-        return max(1, int(num_samples / self.clock.rate_hz * self.rate_hz + 1e-6))
-
     def _clip(self, blocks: Iterable[Tensor], speaker: int, seed: int) -> Clip:
         generator = torch.Generator().manual_seed(seed)  # on the CPU: the same noise on every device
-        heard = self._hear_windows(blocks) if self.hearing == "window" else self._hear_clip(blocks)
-        return Clip(heard, speaker, generator)
+        return Clip(self._hearing.windows(blocks, self.denoiser.positions.device), speaker, generator)
 
-    @torch.no_grad()
-    def _hear_windows(self, blocks: Iterable[Tensor]) -> Iterator[DiffSHEGWindow]:
-        for window in self.clock.windows(blocks):
-            mel, speech = self.hear(window.samples.to(self._device), self.clock.window_frames)
-            yield DiffSHEGWindow(mel, speech, window.num_frames, window.is_last)
-
-    @torch.no_grad()
-    def _hear_clip(self, blocks: Iterable[Tensor]) -> Iterator[DiffSHEGWindow]:
-        waveform = torch.cat(list(blocks)).to(self._device)
-        num_frames = self._num_frames(len(waveform))
-        mel, speech = self.hear(waveform, num_frames)
-        windows = outpainting_windows(num_frames, self.sampling.window_frames, self.sampling.overlap_frames)
-        for window in windows:
-            yield DiffSHEGWindow(mel[window], speech[window], window.stop - window.start, window is windows[-1])
-
-    def hear(self, waveform: Tensor, num_frames: int) -> tuple[Tensor, Tensor]:
-        """Mel frames ``(T, mel_dim)`` and speech features ``(T, C)`` of samples at ``clock.rate_hz``."""
-        sinc = KAISER_BEST if self.strict_upstream else None
-        missing = int(self.clock.rate_hz / self.rate_hz) + 1 - len(waveform)
-        padded = nn.functional.pad(waveform, (0, max(0, missing)))  # mel and network both want a frame at least
-        mel = diffsheg_mel(padded, self.clock.rate_hz, frame_rate_hz=self.rate_hz, sinc=sinc)
-        mel = mel[torch.arange(num_frames, device=mel.device).clamp_max(len(mel) - 1)]
-        heard = padded
-        if not self.strict_upstream:  # the published slip: 22,050 Hz go to a network that takes them for 16,000
-            heard = resample(padded, self.clock.rate_hz, self.speech.rate_hz)
-        return mel, self.speech(heard, num_frames)
-
-    @torch.no_grad()
     def _run(self, clips: Sequence[Clip]) -> Iterator[tuple[int, Motion]]:
-        """Sample the clips side by side, window by window; yield the number of a clip and its next frames."""
-        kept: Kept = {}
-        windows = OutpaintedWindows[WindowBatch](
-            lambda batch, known: self._sample(batch, known, kept), overlap_frames=self.sampling.overlap_frames
-        )
-        tails: dict[int, Tensor | None] = dict.fromkeys(range(len(clips)))
-        while tails:
-            heard = {number: next(clips[number].windows) for number in tails}
-            for numbers in _of_one_length(heard):
-                rows = [tails[number] for number in numbers]
-                known = torch.cat([row for row in rows if row is not None]) if rows[0] is not None else None
-                batch = WindowBatch(
-                    torch.stack([heard[number].mel for number in numbers]),
-                    torch.stack([heard[number].speech for number in numbers]),
-                    tuple(clips[number] for number in numbers),
-                )
-                # A window as short as the overlap is the only one of its clip, and hands nothing on.
-                overlap = min(self.sampling.overlap_frames, batch.mel.shape[1] - 1)
-                frames, state = windows.step(batch, OutpaintState(known, held=True), overlap_frames=overlap)
-                tail = windows.flush(state)
-                whole = torch.cat([frames, tail], dim=1)
-                for row, number in enumerate(numbers):
-                    window = heard[number]
-                    piece = whole[row, : window.num_frames] if window.is_last else frames[row]
-                    tails[number] = tail[row : row + 1]
-                    yield number, replace(self.representation.decode(piece), rate_hz=self.rate_hz)
-            tails = {number: tail for number, tail in tails.items() if not heard[number].is_last}
-
-    def _sample(self, batch: WindowBatch, known: Tensor | None, kept: Kept) -> Tensor:
-        """One window of normalised motion, ``(B, T, C)``."""
-        generators = [clip.generator for clip in batch.clips]
-        who = tuple(clip.speaker - 1 for clip in batch.clips)
-        speaker = torch.tensor(who, device=self._device)
-        if who not in kept:
-            kept.clear()
-            clock = self.foppas.steps.clock
-            timesteps = torch.tensor([int(timestep) for timestep in clock], device=self._device)
-            kept[who] = dict(zip(clock, self.denoiser.modulate(speaker, timesteps), strict=True))
-        inpainted = known is not None and known.shape[1] > 0
-        predict = bind_denoiser(
-            self.denoiser,
-            batch.mel,
-            batch.speech,
-            speaker,
-            self.foppas.timesteps(inpainted=inpainted),
-            modulations=kept[who],
-            guidance_scale=self.sampling.guidance_scale,
-        )
-
-        def draw(kind: DrawKind, shape: Sequence[int]) -> Tensor:
-            return draw_noise(shape, generators, dtype=batch.mel.dtype, device=self._device)
-
-        start = draw("step", (len(who), batch.mel.shape[1], self.denoiser.config.motion_dim))
-        return self.foppas.sample_window(predict, start, known, draw=draw)
-
-
-def bind_denoiser(
-    denoiser: DiffSHEGDenoiser,
-    mel: Tensor,
-    speech: Tensor,
-    speaker: Tensor,
-    timesteps: Sequence[float],
-    *,
-    modulations: Mapping[float, DiffSHEGModulations] | None = None,
-    guidance_scale: float = 1.0,
-) -> Predict:
-    """The denoiser with its conditions, as a sampler sees it; what all calls share is done here, once.
-
-    Args:
-        denoiser: The network.
-        mel: Of the window, ``(B, T, mel_dim)``.
-        speech: Of the window, ``(B, T, speech_feature_dim)``.
-        speaker: ``(B,)``.
-        timesteps: At which it will be called.
-        modulations: By timestep, where they are kept from window to window.
-        guidance_scale: See the denoiser.
-    """
-    conditionings = denoiser.prepare(
-        mel,
-        speech,
-        speaker,
-        torch.tensor([int(timestep) for timestep in timesteps], device=mel.device),
-        modulations=None if modulations is None else [modulations[timestep] for timestep in timesteps],
-        guidance_scale=guidance_scale,
-    )
-    at = dict(zip(timesteps, conditionings, strict=True))
-    return lambda noisy, timestep: denoiser.denoise(noisy, at[timestep])
-
-
-def _of_one_length(heard: Mapping[int, DiffSHEGWindow]) -> list[list[int]]:
-    """The clips in groups whose windows have as many frames."""
-    groups: dict[int, list[int]] = {}
-    for number, window in heard.items():
-        groups.setdefault(len(window.mel), []).append(number)
-    return list(groups.values())
+        """The number of a clip and its next frames."""
+        sampler = WindowSampler(self.denoiser, self.foppas, self.sampling)
+        for number, frames in sampler.run(clips):
+            yield number, replace(self.representation.decode(frames), rate_hz=self.rate_hz)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from cospeech.hub.convert._blocks import count_layers, load_published_into, shape_of, two_layer_keys
 from cospeech.hub.convert._table import Constant, Key, KeyTable
-from cospeech.models.diffsheg import DiffSHEGConfig, DiffSHEGDenoiser, diffsheg_positions
+from cospeech.models.diffsheg import DiffSHEGDenoiser, diffsheg_positions
+from cospeech.models.diffsheg_config import DiffSHEGConfig
 
 __all__ = [
     "STYLIZED_LAYER",
