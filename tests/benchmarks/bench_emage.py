@@ -1,11 +1,12 @@
 """EMAGE on speech: the published order of work against ours, on one CPU thread; and how much memory long speech takes.
 
-    python tests/benchmarks/bench_emage.py 60       # seconds of speech; networks of the published sizes
-    python tests/benchmarks/bench_emage.py memory   # 1 and 10 minutes, whole and streamed; small networks
+    python tests/benchmarks/bench_emage.py 60                # seconds of speech; networks of the published sizes
+    python tests/benchmarks/bench_emage.py memory            # 1 and 10 minutes, whole and streamed; small networks
+    python tests/benchmarks/bench_emage.py memory published  # the same streamed, networks of the published sizes
 
-The published order: each window hears on its own, all its codes are decoded to feed four frames back, all codes are
-decoded once more at the end, and the translation is added up frame by frame. The pipelines do everything, from samples
-to a ``Motion``. Memory is what the process grows by while it generates, its networks being there already.
+The published order is ``emage_plain``. Everybody goes from samples to rotations, expressions and translation. The bare
+products are all that ``nn.Linear`` and the convolutions do in a run of ours, with as many rows, and nothing of what
+lies between them. Memory is what the process grows by while it generates, its networks being there already.
 """
 
 from __future__ import annotations
@@ -14,30 +15,26 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 import wave
 
 import torch
-import torch.nn.functional as F
+from emage_plain import PlainEmage
 from timing import compare
+from torch import nn
 
 from cospeech.models import (
     EmageConfig,
-    EmageGenerator,
     EmageGlobalMotion,
     EmageMotionCodec,
     EmageParts,
     EmageTransformer,
     EmageVQVAE,
     EmageVQVAEConfig,
-    blank_emage_hints,
     emage_num_frames,
 )
-from cospeech.nn import optimize
-from cospeech.pipelines import EmagePipeline
-from cospeech.representations import emage_matrix_to_axis_angle
-from cospeech.samplers import plan_masked_windows, seed_masked_window
-
-SAMPLES_PER_FRAME = 533
+from cospeech.nn import ChannelsLastConv1d
+from cospeech.pipelines import EmagePipeline, make_emage_codec
 
 
 def make_networks() -> tuple[EmageTransformer, EmageMotionCodec]:
@@ -45,72 +42,71 @@ def make_networks() -> tuple[EmageTransformer, EmageMotionCodec]:
     sizes = {"face": (106, 2), "upper": (78, 2), "hands": (180, 2), "lower": (61, 4)}
     configs = {part: EmageVQVAEConfig(motion_dim=dim, num_stages=n) for part, (dim, n) in sizes.items()}
     networks = {part: EmageVQVAE(config) for part, config in configs.items()}
-    global_motion = EmageGlobalMotion(configs["lower"])
-    codec = EmageMotionCodec(**networks, global_motion=global_motion, matrix_to_axis_angle=emage_matrix_to_axis_angle)
-    return EmageTransformer(EmageConfig()).eval(), codec.eval()
+    return EmageTransformer(EmageConfig()).eval(), make_emage_codec(networks, EmageGlobalMotion(configs["lower"]))
 
 
-def finish(codec: EmageMotionCodec, pieces: list[EmageParts]) -> EmageParts:
-    return EmageParts(*(torch.cat(column, 1) for column in zip(*pieces, strict=True)))
+def products(pipeline: EmagePipeline, audio: torch.Tensor) -> list[tuple[nn.Module, torch.Tensor]]:
+    """The layers that multiply in a run of the pipeline, call by call, each with an input of the same shape."""
+    inputs: dict[torch.Size, torch.Tensor] = {}
+    calls: list[tuple[nn.Module, torch.Tensor]] = []
+
+    def note(layer: nn.Module, given: tuple[torch.Tensor], _: object) -> None:
+        x = given[0]
+        calls.append((layer, inputs.setdefault(x.shape, torch.empty_like(x).normal_())))
+
+    networks = (pipeline._runner._transformer, pipeline._runner._codec)
+    layers = [m for n in networks for m in n.modules() if isinstance(m, nn.Linear | nn.Conv1d | ChannelsLastConv1d)] + [
+        m for n in networks for m in n.modules() if type(m).__module__ == "cospeech.nn.optimization"
+    ]
+    hooks = [layer.register_forward_hook(note) for layer in layers]
+    pipeline(audio, source_rate_hz=16000)
+    for hook in hooks:
+        hook.remove()
+    return calls
 
 
-def published_order(transformer: EmageTransformer, codec: EmageMotionCodec, audio: torch.Tensor) -> EmageParts:
-    motion, mask = blank_emage_hints(len(audio), emage_num_frames(audio.shape[1]), like=audio)
-    speaker = torch.zeros(len(audio), dtype=torch.long)
-    choose, pieces, seed = EmageGenerator(transformer, codec).choose, [], motion[:, :4]
-    for window in plan_masked_windows(motion.shape[1], 64, 4, strict_upstream=True):
-        frames = slice(window.start, window.start + window.num_frames)
-        cut = audio[:, SAMPLES_PER_FRAME * frames.start : SAMPLES_PER_FRAME * frames.stop]
-        indices = choose(transformer(cut, *seed_masked_window(motion[:, frames], mask[:, frames], seed), speaker))
-        seed = codec.decode(indices).features[:, -4:]
-        pieces.append(indices.map(lambda _, x, count=window.num_kept: x[:, :count]))
-    indices = finish(codec, pieces)
-    channels = codec.global_motion(codec.decode(indices).lower)
-    x = [torch.zeros(len(audio), 2)]
-    for velocity in channels[..., [54, 56]].unbind(1):
-        x.append(x[-1] + velocity / 30)
-    return indices
-
-
-def our_order(transformer: EmageTransformer, codec: EmageMotionCodec, audio: torch.Tensor) -> EmageParts:
-    motion, mask = blank_emage_hints(len(audio), emage_num_frames(audio.shape[1]), like=audio)
-    speaker = torch.zeros(len(audio), dtype=torch.long)
-    generator = EmageGenerator(transformer, codec)
-    windows = generator.generate(audio, motion, mask, speaker, strict_upstream=True)
-    indices = finish(codec, [window.indices for window in windows])
-    codec.translate(codec.decode(indices), torch.zeros(3))
-    return indices
-
-
-def products(transformer: EmageTransformer, num_windows: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """The operands of the matrix products of so many windows, and nothing of what lies between them."""
-    linears = [m for m in transformer.modules() if isinstance(m, torch.nn.Linear)]
-    return [(torch.randn(64, m.in_features), m.weight) for m in linears] * num_windows
+def codes(pipeline: EmagePipeline, audio: torch.Tensor) -> EmageParts:
+    """What the pipeline says, in the published frames."""
+    found: list[EmageParts] = []
+    decoder = pipeline._runner._decoder
+    step = decoder.step
+    decoder.step = lambda indices, state: (found.append(indices), step(indices, state))[1]
+    pipeline(audio, source_rate_hz=16000, strict_upstream=True)
+    del decoder.step
+    return EmageParts(*(torch.cat(column, 1) for column in zip(*found, strict=True)))
 
 
 def main(seconds: float) -> None:
     torch.set_num_threads(1)
     transformer, codec = make_networks()
-    packed = optimize(transformer, rows=64)
-    pipeline, fast = EmagePipeline(transformer, codec), EmagePipeline(packed, codec)
-    audio = torch.randn(1, round(16000 * seconds), generator=torch.Generator().manual_seed(1))
-    num_windows = len(plan_masked_windows(emage_num_frames(audio.shape[1]), 64, 4))
-    operands = products(transformer, num_windows)
-    with torch.inference_mode():
-        one, other = published_order(transformer, codec, audio), our_order(packed, codec, audio)
-        equal = [bool((a == b).all()) for a, b in zip(one, other, strict=True)]
-        times = compare(
-            {
-                "published order of work": lambda: published_order(transformer, codec, audio),
-                "ours": lambda: our_order(transformer, codec, audio),
-                "ours, packed weights": lambda: our_order(packed, codec, audio),
-                "EmagePipeline": lambda: pipeline(audio[0], source_rate_hz=16000),
-                "EmagePipeline, packed weights": lambda: fast(audio[0], source_rate_hz=16000),
-                "bare products of the linear layers": lambda: [F.linear(x, w) for x, w in operands],
-            },
-            seconds=1.0,
-        )
-    print(f"{seconds:g} s of speech, one thread, codes equal: {all(equal)}\n")
+    plain, ours = PlainEmage(transformer, codec), EmagePipeline(transformer, codec)
+    packed, small = ours.optimize(), ours.optimize(precision="int8")
+    audio = torch.randn(round(16000 * seconds), generator=torch.Generator().manual_seed(1))
+    calls, packed_calls = products(ours, audio), products(packed, audio)
+
+    def run(calls: list[tuple[nn.Module, torch.Tensor]]) -> None:
+        with torch.inference_mode():
+            for layer, x in calls:
+                layer(x)
+
+    wanted = plain(audio[None])[0]
+    for name, pipeline in (("plain weights", ours), ("packed weights", packed), ("int8", small)):
+        said = codes(pipeline, audio)
+        equal = [f"{part} {(x == wanted[part]).float().mean():.4f}" for part, x in said._asdict().items()]
+        print(f"codes equal to the published order's, {name}: {', '.join(equal)}")
+    times = compare(
+        {
+            "published order of work": lambda: plain(audio[None]),
+            "`EmagePipeline`, samples to `Motion`": lambda: ours(audio, source_rate_hz=16000),
+            "`optimize()`, packed weights": lambda: packed(audio, source_rate_hz=16000),
+            '`optimize(precision="int8")`': lambda: small(audio, source_rate_hz=16000),
+            "bare products, plain weights": lambda: run(calls),
+            "bare products, packed weights": lambda: run(packed_calls),
+        },
+        seconds=1.0,
+        clock=time.thread_time,
+    )
+    print(f"\n{seconds:g} s of speech, {emage_num_frames(len(audio))} frames, seconds of one thread\n")
     print("| | seconds | times as fast |\n| --- | --- | --- |")
     for name, value in times.items():
         print(f"| {name} | {value:.2f} | {times['published order of work'] / value:.2f} |")
@@ -126,10 +122,10 @@ def small_pipeline() -> EmagePipeline:
     return EmagePipeline(EmageTransformer(EmageConfig(**sizes, code_dim=16, num_codes=16)), codec)
 
 
-def growth(path: str, way: str) -> float:
+def growth(path: str, way: str, size: str) -> float:
     """Megabytes by which this process grows while it generates."""
     torch.set_num_threads(1)
-    pipeline = small_pipeline()
+    pipeline = EmagePipeline(*make_networks()) if size == "published" else small_pipeline()
     list(pipeline.stream(0.1 * torch.randn(80000), source_rate_hz=16000))  # what is set up once
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if way == "streamed":
@@ -140,8 +136,11 @@ def growth(path: str, way: str) -> float:
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
-def memory() -> None:
-    print("| minutes of speech | streamed, MB | whole, MB | the motion itself, MB |\n| --- | --- | --- | --- |")
+def memory(size: str) -> None:
+    ways = ("streamed",) if size == "published" else ("streamed", "whole")
+    print(f"networks: {size}\n")
+    print(f"| minutes of speech | {' | '.join(f'{way}, MB' for way in ways)} | the motion itself, MB |")
+    print("| --- " * (len(ways) + 2) + "|")
     with tempfile.TemporaryDirectory() as folder:
         for minutes in (1, 10):
             path = f"{folder}/{minutes}.wav"
@@ -151,16 +150,18 @@ def memory() -> None:
                 file.setframerate(16000)
                 file.writeframes((2000 * torch.randn(16000 * 60 * minutes)).to(torch.int16).numpy().tobytes())
             grown = [
-                subprocess.run([sys.executable, __file__, "grow", path, way], capture_output=True, text=True).stdout
-                for way in ("streamed", "whole")
+                subprocess.run(
+                    [sys.executable, __file__, "grow", path, way, size], capture_output=True, text=True
+                ).stdout
+                for way in ways
             ]
             motion = minutes * 1800 * (165 + 3 + 100) * 4 / 1e6
-            print(f"| {minutes} | {float(grown[0]):.0f} | {float(grown[1]):.0f} | {motion:.0f} |")
+            print(f"| {minutes} | {' | '.join(f'{float(mb):.0f}' for mb in grown)} | {motion:.0f} |", flush=True)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["memory"]:
-        memory()
+        memory(sys.argv[2] if len(sys.argv) > 2 else "small")
     elif sys.argv[1:2] == ["grow"]:
         print(growth(*sys.argv[2:]))
     else:

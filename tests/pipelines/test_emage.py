@@ -12,6 +12,7 @@ from torch import Tensor
 from cospeech.errors import AudioError, CheckpointError
 from cospeech.models import (
     EmageConfig,
+    EmageGenerator,
     EmageParts,
     EmageTransformer,
     blank_emage_hints,
@@ -69,7 +70,8 @@ def test_strict_upstream_is_the_published_order(small_emage: EmagePipeline, num_
     audio = speech(num_samples / RATE)
     motion = generate(small_emage, audio, strict_upstream=True)
     hints = blank_emage_hints(1, emage_num_frames(num_samples), like=audio)
-    windows = small_emage._generator.generate(audio[None], *hints, torch.tensor([0]), strict_upstream=True)
+    generator = EmageGenerator(small_emage.transformer, small_emage.codec)
+    windows = generator.generate(audio[None], *hints, torch.tensor([0]), strict_upstream=True)
     pieces = zip(*(window.indices for window in windows), strict=True)
     decoded = small_emage.codec.decode(EmageParts(*(torch.cat(column, dim=1) for column in pieces)))
     translation = small_emage.codec.translate(decoded, torch.zeros(3)).translation

@@ -169,8 +169,11 @@ class EmageTransformer(nn.Module):
     def _face(self, heard: Tensor, hints: Tensor, speaker: Tensor) -> Tensor:
         num_frames = hints.shape[1]
         memory = self.face_memory(torch.cat([heard[:, :num_frames], self.face_hints(hints)], dim=-1))
-        x = self._add_positions(self.face_speaker(speaker)[:, None].expand(-1, num_frames, -1))
-        return _run(self.face_decoder, x, memory)
+        return _run(self.face_decoder, self.face_start(speaker, num_frames), memory)
+
+    def face_start(self, speaker: Tensor, num_frames: int) -> Tensor:
+        """What the face is decoded from, before it sees speech or hints: ``(B, T, C)``."""
+        return self._add_positions(self.face_speaker(speaker)[:, None].expand(-1, num_frames, -1))
 
     def _body(self, heard: tuple[KeyValue, ...] | None, hints: Tensor, speaker: Tensor) -> dict[str, Tensor]:
         style = self.body_speaker(speaker)[:, None]

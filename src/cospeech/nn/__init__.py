@@ -6,6 +6,13 @@ from cospeech.nn.content_rhythm import ContentRhythmAttention
 from cospeech.nn.conv import CausalConv1d, CausalResidual
 from cospeech.nn.ema_codebook import EmaCodebook, kmeans_codes
 from cospeech.nn.embedding import OneHotEmbedding
+from cospeech.nn.folding import (
+    ChannelsLastConv1d,
+    ProductConv1d,
+    fold_batch_norm,
+    fold_linear,
+    fold_wave_encoders,
+)
 from cospeech.nn.linear_attention import LinearAttention
 from cospeech.nn.normalization import AdaptiveModulation, Modulation, modulate
 from cospeech.nn.optimization import optimize
@@ -27,6 +34,7 @@ __all__ = [
     "CausalConv1d",
     "CausalCosineAttention",
     "CausalResidual",
+    "ChannelsLastConv1d",
     "ContentRhythmAttention",
     "EmaCodebook",
     "FeedForward",
@@ -38,6 +46,7 @@ __all__ = [
     "MultiHeadAttention",
     "OneHotEmbedding",
     "PeriodicPositionalEncoding",
+    "ProductConv1d",
     "Quantized",
     "SinusoidalPositionalEncoding",
     "StackedLinear",
@@ -53,6 +62,9 @@ __all__ = [
     "VectorQuantizer",
     "WaveBlock",
     "WaveEncoder",
+    "fold_batch_norm",
+    "fold_linear",
+    "fold_wave_encoders",
     "inverse_frequencies",
     "kmeans_codes",
     "modulate",

@@ -154,9 +154,16 @@ class TransformerDecoderLayer(nn.Module):
             memory_mask: For cross-attention.
             causal: Whether self-attention looks back only.
         """
-        x = _residual(self, x, self.self_norm, lambda y: self.self_attention(y, mask=mask, causal=causal))
+        return self.attend_memory(self.attend_self(x, mask=mask, causal=causal), memory, mask=memory_mask)
+
+    def attend_self(self, x: Tensor, *, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+        """The first part of ``forward``: self-attention."""
+        return _residual(self, x, self.self_norm, lambda y: self.self_attention(y, mask=mask, causal=causal))
+
+    def attend_memory(self, x: Tensor, memory: Tensor | KeyValue, *, mask: Tensor | None = None) -> Tensor:
+        """The rest of ``forward``: attention to the memory, and feed-forward."""
         keys = memory if isinstance(memory, KeyValue) else self.cross_attention.project(memory)
-        x = _residual(self, x, self.cross_norm, lambda y: self.cross_attention.attend(y, keys, mask=memory_mask))
+        x = _residual(self, x, self.cross_norm, lambda y: self.cross_attention.attend(y, keys, mask=mask))
         return _residual(self, x, self.feedforward_norm, self.feedforward)
 
 

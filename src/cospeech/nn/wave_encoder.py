@@ -21,6 +21,7 @@ class WaveBlock(nn.Module):
 
     def __init__(self, in_dim: int, dim: int, *, stride: int, padding: int):
         super().__init__()
+        self.stride, self.padding = stride, padding
         self.first = _normed_conv(in_dim, dim, stride=stride, padding=padding)
         self.second = _normed_conv(dim, dim, stride=1, padding=_KERNEL // 2)
         same = stride == 1 and in_dim == dim
@@ -86,10 +87,7 @@ class WaveEncoder(nn.Module):
         length = num_samples
         for block in self.blocks:
             assert isinstance(block, WaveBlock)
-            conv = block.first[0]
-            assert isinstance(conv, nn.Conv1d)
-            padding, stride = int(conv.padding[0]), conv.stride[0]
-            length = (length + 2 * padding - _KERNEL) // stride + 1
+            length = (length + 2 * block.padding - _KERNEL) // block.stride + 1
         return length
 
 

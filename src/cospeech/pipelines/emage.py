@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,56 +23,25 @@ from typing_extensions import Self
 from cospeech.audio import AudioSource, iter_audio, measure_speech
 from cospeech.hub import config_from_dict, load_model, resolve, save_model
 from cospeech.models import (
-    EmageGenerator,
     EmageGlobalMotion,
-    EmageHeard,
     EmageMotionCodec,
     EmageParts,
-    EmageStreamDecoder,
-    EmageStreamState,
     EmageTransformer,
     EmageVQVAE,
-    StreamedMotion,
-    blank_emage_hints,
 )
 from cospeech.models.emage_generation import AUDIO_RATE_HZ, FRAME_RATE_HZ
 from cospeech.motion import Motion
-from cospeech.nn import optimize
 from cospeech.nn.optimization import Precision
 from cospeech.pipelines.arguments import one_each
+from cospeech.pipelines.emage_clips import EmageRunner
 from cospeech.pipelines.emage_published import load_published_emage, make_emage_codec, save_published_emage
-from cospeech.pipelines.hints import GestureHints, HintChannels
+from cospeech.pipelines.hints import GestureHints
 from cospeech.pipelines.index import INDEX_FILE, read_index, write_index
-from cospeech.pipelines.masked_speech import MaskedClock, MaskedSpeech
+from cospeech.pipelines.masked_speech import MaskedClock
 from cospeech.pipelines.pipeline import Pipeline, ProgressCallback
 from cospeech.pipelines.progress import collect
 
 __all__ = ["EmagePipeline"]
-
-_LOOKAHEAD = 8  # windows of a clip that are heard together, and whose codes are decoded together
-
-
-class _Heard(NamedTuple):
-    """One window of one clip, a batch of one."""
-
-    heard: EmageHeard
-    motion: Tensor
-    hidden: Tensor
-    num_kept: int
-
-
-@dataclass
-class _Clip:
-    """A clip on its way: what is still to come of its speech, and what it remembers."""
-
-    windows: Iterator[_Heard]
-    speaker: int
-    hints: GestureHints | None
-    decoder: EmageStreamState
-    decode_every: int
-    seed: Tensor | None = None
-    pending: list[EmageParts] | None = None
-    num_out: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +53,8 @@ class EmagePipeline(Pipeline):
     """Speech to motion with EMAGE's networks, at the published or any other size.
 
     Args:
-        transformer: One that hears audio only.
+        transformer: One that hears audio only. What it has learned by now counts: after more training, make another
+            pipeline.
         codec: The motion networks; see ``make_emage_codec``.
 
     Raises:
@@ -105,8 +73,7 @@ class EmagePipeline(Pipeline):
         self.transformer, self.codec = transformer.eval(), codec.eval()
         self.rate_hz = float(FRAME_RATE_HZ)
         self.num_speakers = config.num_speakers
-        self._generator = EmageGenerator(transformer, codec)
-        self._decoder = EmageStreamDecoder(codec, rate_hz=self.rate_hz)
+        self._runner = EmageRunner.fold(self.transformer, self.codec)
         self._prototypes: dict[str, Tensor] | None = None
         self._optimized = False
 
@@ -235,8 +202,8 @@ class EmagePipeline(Pipeline):
         requests = self._requests(audios, AUDIO_RATE_HZ, speakers=speakers, seeds=seeds, source_rate_hz=source_rate_hz)
         asked = list(zip(requests, hints, strict=True))
         num_frames = sum(_count_frames(clock, request.num_samples, given) for request, given in asked)
-        clips = [self._clip(clock, request.blocks(), request.speaker, given) for request, given in asked]
-        return collect(self._run(clips), len(clips), num_frames, progress=progress, callback=callback)
+        clips = [self._runner.clip(clock, request.blocks(), request.speaker, given) for request, given in asked]
+        return collect(self._runner.run(clips), len(clips), num_frames, progress=progress, callback=callback)
 
     def stream(
         self,
@@ -258,24 +225,21 @@ class EmagePipeline(Pipeline):
             audio = audio.read() if hasattr(audio, "read") else audio
             _count_frames(clock, measure_speech(audio, AUDIO_RATE_HZ, source_rate_hz=source_rate_hz), hints)
         blocks = iter_audio(audio, AUDIO_RATE_HZ, block_seconds=0.5, source_rate_hz=source_rate_hz)
-        return (piece for _, piece in self._run([self._clip(clock, blocks, speaker, hints, lookahead=1)]))
+        return (piece for _, piece in self._runner.run([self._runner.clip(clock, blocks, speaker, hints, lookahead=1)]))
 
     def to(self, device: torch.device | str) -> Self:
-        """See ``Pipeline.to``."""
+        """See ``Pipeline.to``; of an optimized pipeline the plain networks are moved."""
         # Copies, since a module's own `to` moves it: this pipeline stays where it is.
         transformer, codec = copy.deepcopy((self.transformer, self.codec))
-        return self._with(transformer.to(device), codec.to(device), self._optimized)
+        other = type(self)(transformer.to(device), codec.to(device))
+        other._prototypes = self._prototypes
+        return other
 
     def optimize(self, *, precision: Precision = "float32", compiled: bool = False) -> Self:
-        """See ``Pipeline.optimize``."""
+        """See ``Pipeline.optimize``; below float32, some codes of the body turn out otherwise."""
         self._refuse_optimized()
-        rows = self.transformer.config.window_frames
-        fast = optimize(self.transformer, precision=precision, rows=rows, compiled=compiled)
-        return self._with(fast, self.codec, True)
-
-    def _with(self, transformer: EmageTransformer, codec: EmageMotionCodec, optimized: bool) -> Self:
-        other = type(self)(transformer, codec)
-        other._prototypes, other._optimized = self._prototypes, optimized
+        other = copy.copy(self)
+        other._runner, other._optimized = self._runner.optimize(precision=precision, compiled=compiled), True
         return other
 
     def _refuse_optimized(self) -> None:
@@ -286,94 +250,6 @@ class EmagePipeline(Pipeline):
         config = self.transformer.config
         return MaskedClock(config.window_frames, config.seed_frames, strict_upstream)
 
-    def _clip(
-        self,
-        clock: MaskedClock,
-        blocks: Iterable[Tensor],
-        speaker: int,
-        hints: GestureHints | None,
-        lookahead: int = _LOOKAHEAD,
-    ) -> _Clip:
-        like = self.transformer.mask_embedding
-        start = like.new_zeros(1, 3)
-        if hints is not None and bool(hints.visible[0, 0]):
-            start = hints.motion.translation[:1].to(start)
-        windows = self._hear(clock.windows(blocks), hints, lookahead)
-        return _Clip(windows, speaker - 1, hints, self._decoder.init_state(start), lookahead)
-
-    @torch.no_grad()
-    def _hear(self, windows: Iterator[MaskedSpeech], hints: GestureHints | None, lookahead: int) -> Iterator[_Heard]:
-        """A clip's windows with what is heard and known of them, several windows at once."""
-        like = self.transformer.mask_embedding
-        channels = None if hints is None else hints.channels()
-        while batch := list(islice(windows, lookahead)):
-            for num_frames, same in groupby(batch, key=lambda window: window.num_frames):
-                group = list(same)
-                heard = self.transformer.hear(torch.stack([window.samples for window in group]).to(like))
-                for i, window in enumerate(group):
-                    known = _known(channels, window.start, num_frames, like)
-                    yield _Heard(heard.rows(slice(i, i + 1)), known.motion[None], known.hidden[None], window.num_kept)
-
-    @torch.no_grad()
-    def _run(self, clips: Sequence[_Clip]) -> Iterator[tuple[int, Motion]]:
-        """Complete the clips side by side, window by window; yield the number of a clip and its next frames.
-
-        Windows of equal length run as one batch; a clip that has come to its end leaves it.
-        """
-        active = list(range(len(clips)))
-        while active:
-            found = [(number, next(clips[number].windows, None)) for number in active]
-            waiting = [(number, window) for number, window in found if window is not None]
-            for number in sorted(set(active) - {number for number, _ in waiting}):
-                yield from ((number, piece) for piece in self._finish(clips[number]))
-            active = [number for number, _ in waiting]
-            waiting.sort(key=lambda item: item[1].motion.shape[1])
-            for _, same in groupby(waiting, key=lambda item: item[1].motion.shape[1]):
-                group = list(same)
-                self._complete([clips[number] for number, _ in group], [window for _, window in group])
-            for number in active:
-                yield from ((number, piece) for piece in self._decode(clips[number]))
-
-    def _complete(self, clips: Sequence[_Clip], windows: Sequence[_Heard]) -> None:
-        """Run one window of each clip."""
-        motion = torch.cat([window.motion for window in windows])
-        hidden = torch.cat([window.hidden for window in windows])
-        first = self._generator.init_state(motion)
-        seed = torch.cat([first[[i]] if clip.seed is None else clip.seed for i, clip in enumerate(clips)])
-        speaker = torch.tensor([clip.speaker for clip in clips], device=motion.device)
-        heard = EmageHeard.join([window.heard for window in windows])
-        result, state = self._generator.step(heard, motion, hidden, speaker, seed)
-        for i, (clip, window) in enumerate(zip(clips, windows, strict=True)):
-            clip.seed = state[[i]]
-            clip.pending = [*(clip.pending or []), _rows(result.indices, i, window.num_kept)]
-
-    def _decode(self, clip: _Clip) -> Iterator[Motion]:
-        """The motion of codes that wait, once there are enough to be worth it."""
-        if clip.pending is not None and len(clip.pending) >= clip.decode_every:
-            streamed, clip.decoder = self._decoder.step(_join(clip.pending), clip.decoder)
-            clip.pending = None
-            yield from self._piece(streamed, clip)
-
-    def _finish(self, clip: _Clip) -> Iterator[Motion]:
-        clip.decode_every = 0
-        yield from self._decode(clip)
-        yield from self._piece(self._decoder.flush(clip.decoder), clip)
-
-    def _piece(self, streamed: StreamedMotion, clip: _Clip) -> Iterator[Motion]:
-        """The next frames of a clip, if there are any."""
-        if not streamed.translation.shape[1]:
-            return
-        motion = Motion(
-            local_axis_angle=streamed.decoded.axis_angle[0],
-            translation=streamed.translation[0],
-            expressions=streamed.decoded.expressions[0],
-            rate_hz=self.rate_hz,
-        )
-        if clip.hints is not None and clip.hints.exact:
-            motion = clip.hints.paste(motion, clip.num_out)
-        clip.num_out += motion.num_frames
-        yield motion
-
 
 def _count_frames(clock: MaskedClock, num_samples: int, hints: GestureHints | None) -> int:
     """Frames of a clip's motion, if its hints can be used."""
@@ -383,19 +259,3 @@ def _count_frames(clock: MaskedClock, num_samples: int, hints: GestureHints | No
             f"`hints` must not be longer than the motion; got {hints.motion.num_frames} frames for {num_frames}."
         )
     return num_frames
-
-
-def _known(channels: HintChannels | None, start: int, num_frames: int, like: Tensor) -> HintChannels:
-    if channels is not None:
-        return channels.window(start, num_frames, like=like)
-    motion, hidden = blank_emage_hints(1, num_frames, like=like)
-    return HintChannels(motion[0], hidden[0])
-
-
-def _rows(indices: EmageParts, row: int, count: int) -> EmageParts:
-    return indices.map(lambda _, x: x[[row], :count])
-
-
-def _join(pieces: Sequence[EmageParts]) -> EmageParts:
-    columns = zip(*pieces, strict=True)
-    return EmageParts(*(None if column[0] is None else torch.cat(column, dim=1) for column in columns))
