@@ -69,9 +69,9 @@ def train_model(
         chosen = torch.randint(len(items), (8,), generator=generator).tolist()
         batch = collate_latents([items[i] for i in chosen])
         text = drop_texts(texts[[int(name) for name in batch.texts]], empty, generator)
-        draws = draw_two_forward(model, batch.latents, batch.lengths.clamp(max=77), generator)
+        draws = draw_two_forward(model, batch.latents, batch.lengths, generator)
         fraction = replaced_fraction(step, steps)
-        loss = two_forward_loss(model, text, batch.latents, batch.lengths.clamp(max=77), draws, fraction=fraction).loss
+        loss = two_forward_loss(model, text, batch.latents, batch.lengths, draws, fraction=fraction).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

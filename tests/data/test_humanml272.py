@@ -9,10 +9,12 @@ from cospeech.data.humanml272 import (
     HumanML272,
     captioned_latents,
     collate_latents,
+    humanml_latents,
     parse_captions,
     parse_stream_captions,
     shorten_latents,
 )
+from cospeech.errors import MotionFileError
 
 
 def test_folder(tmp_path):
@@ -28,6 +30,29 @@ def test_folder(tmp_path):
     assert [caption.text for caption in data.captions("000001")] == ["walks", "turns"]
     with pytest.raises(ValueError, match=r"must have shape \(T, 272\); got \(50, 263\)"):
         data.motion("M000001")
+
+
+def test_damaged_files_are_named(tmp_path):
+    (tmp_path / "motion_data").mkdir()
+    data = HumanML272(tmp_path)
+    (tmp_path / "motion_data/short.npy").write_bytes(b"\x93NUMPY")
+    np.save(tmp_path / "motion_data/objects.npy", np.array([{}], dtype=object))
+    np.save(tmp_path / "motion_data/nan.npy", np.full((8, 272), np.nan))
+    for name in ("none", "short", "objects", "nan"):
+        with pytest.raises(MotionFileError, match=f"{name}.npy"):
+            data.motion(name)
+
+
+def test_items_of_a_split(tmp_path):
+    for name in ("motion_data", "texts", "split", "latents"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "split/val.txt").write_text("a\nb\nlong\n")
+    for name in ("a", "b", "long"):
+        (tmp_path / f"texts/{name}.txt").write_text("walks#walk/VERB#0.0#0.0\nturns#turn/VERB#0.4#1.2\n")
+    np.save(tmp_path / "latents/a.npy", np.arange(22.0)[:, None])
+    np.save(tmp_path / "latents/long.npy", np.zeros((79, 1)))
+    items = humanml_latents(HumanML272(tmp_path), tmp_path / "latents", split="val")
+    assert [(item.text, len(item.latents)) for item in items] == [("walks", 22), ("turns", 6), ("turns", 6)]
 
 
 def test_stream_captions():
@@ -51,7 +76,7 @@ def test_batches():
     items = [CaptionedLatents("a", torch.ones(78, 4)), CaptionedLatents("b", torch.ones(5, 4), history=2)]
     batch = collate_latents(items)
     assert batch.latents.shape == (2, 77, 4)
-    assert batch.lengths.tolist() == [78, 5]
+    assert batch.lengths.tolist() == [77, 5]  # the last of 78 is never read
     assert batch.history.tolist() == [0, 2]
     assert batch.latents[1].sum() == 20
     with pytest.raises(ValueError, match="78 latents at most; got 79"):

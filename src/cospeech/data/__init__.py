@@ -1,5 +1,6 @@
 """Data sets: recordings, windows, what is prepared once and kept; the procedural corpus is ``synthetic``."""
 
+from cospeech.data.babel272 import Babel272, BabelStream272, stream_latents
 from cospeech.data.beat2 import (
     MotionWindow,
     Recording,
@@ -31,21 +32,27 @@ from cospeech.data.humanml272 import (
     TimedCaption,
     captioned_latents,
     collate_latents,
+    humanml_latents,
     parse_captions,
     parse_stream_captions,
     shorten_latents,
 )
 from cospeech.data.shards import WindowShards, write_shards
+from cospeech.data.streamer272 import FeatureWindows, LatentClips
 
 __all__ = [
+    "Babel272",
+    "BabelStream272",
     "CaptionedLatents",
     "EmageBatch",
     "EmageTake",
     "EmageWindows",
     "FeatureCache",
+    "FeatureWindows",
     "GlobalDiffLMDB",
     "HumanML272",
     "LatentBatch",
+    "LatentClips",
     "ListedWindow",
     "MotionWindow",
     "Recording",
@@ -57,6 +64,7 @@ __all__ = [
     "collate_latents",
     "emage_take",
     "emage_window_starts",
+    "humanml_latents",
     "iter_recordings",
     "load_emage_take",
     "load_recording",
@@ -68,6 +76,7 @@ __all__ = [
     "read_split",
     "read_window_list",
     "shorten_latents",
+    "stream_latents",
     "window_starts",
     "write_shards",
 ]

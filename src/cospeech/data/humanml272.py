@@ -1,7 +1,7 @@
-"""Captioned motion in 272 channels: HumanML3D-272, BABEL-272 and BABEL-272-stream as they are published.
+"""Captioned motion in 272 channels: HumanML3D-272 as it is published, and what it shares with BABEL-272.
 
-Folders hold ``motion_data/NAME.npy`` ``(T, 272)`` at 30 frames per second, ``texts/NAME.txt`` and ``split/SPLIT.txt``
-with one name per line. Data is for academic use only and is not part of cospeech.
+The folder holds ``motion_data/NAME.npy`` ``(T, 272)`` at 30 frames per second, ``texts/NAME.txt`` and
+``split/SPLIT.txt`` with one name per line. Data is for academic use only and is not part of cospeech.
 
 Reference:
     Xiao et al., "MotionStreamer", ICCV 2025; file formats are those of its program, slips included where noted.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from cospeech._checks import check_shape
+from cospeech.errors import MotionFileError
 
 __all__ = [
     "CaptionedLatents",
@@ -30,6 +31,9 @@ __all__ = [
     "TimedCaption",
     "captioned_latents",
     "collate_latents",
+    "humanml_latents",
+    "load_features",
+    "load_latents",
     "parse_captions",
     "parse_stream_captions",
     "shorten_latents",
@@ -82,20 +86,48 @@ class HumanML272:
         """The clips of a split, in the file's order."""
         return (Path(self.folder) / "split" / f"{split}.txt").read_text(encoding="utf-8").split()
 
+    def path(self, name: str) -> Path:
+        """Where a clip lies."""
+        return Path(self.folder) / "motion_data" / f"{name}.npy"
+
     def motion(self, name: str) -> Tensor:
         """The features of a clip, ``(T, 272)``, not normalised, float32.
 
         Raises:
-            ValueError: If the file holds something else.
+            MotionFileError: If the file is missing or damaged.
+            ValueError: If it holds something else.
         """
-        array = np.load(Path(self.folder) / "motion_data" / f"{name}.npy", allow_pickle=False)
-        motion = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
-        check_shape(name, motion, "T 272")
-        return motion
+        return load_features(self.path(name))
+
+    def clips(self, split: str = "train") -> Iterator[tuple[str, Tensor]]:
+        """Names and features of a split, for ``cospeech.training.cache_latents``."""
+        for name in self.names(split):
+            yield name, self.motion(name)
 
     def captions(self, name: str) -> list[TimedCaption]:
         """The captions of a clip."""
         return parse_captions((Path(self.folder) / "texts" / f"{name}.txt").read_text(encoding="utf-8"))
+
+
+def load_features(path: Path) -> Tensor:
+    """The features in a ``.npy`` file, ``(T, 272)``, float32; errors as for ``HumanML272.motion``."""
+    motion = _load_array(path)
+    check_shape(path.stem, motion, "T 272")
+    return motion
+
+
+def load_latents(path: Path) -> Tensor | None:
+    """The latents in a ``.npy`` file, ``(L, C)``, float32; None where there is no such file.
+
+    Raises:
+        MotionFileError: If it is damaged.
+        ValueError: If it holds something else.
+    """
+    if not path.is_file():
+        return None
+    latents = _load_array(path)
+    check_shape(path.stem, latents, "L C")
+    return latents
 
 
 def parse_captions(text: str) -> list[TimedCaption]:
@@ -165,6 +197,25 @@ def captioned_latents(latents: Tensor, captions: Sequence[TimedCaption]) -> list
     return items
 
 
+def humanml_latents(
+    data: HumanML272, folder: str | os.PathLike[str], *, split: str = "train", max_latents: int = 78
+) -> list[CaptionedLatents]:
+    """The items of a split for the autoregressive model's training, from the latents that ``cache_latents`` kept.
+
+    Args:
+        data: The captions.
+        folder: With one ``NAME.npy`` for each clip, end latent last; clips without one are left out.
+        split: Whose names.
+        max_latents: Items of more are left out.
+    """
+    items = []
+    for name in data.names(split):
+        latents = load_latents(Path(folder) / f"{name}.npy")
+        if latents is not None:
+            items += captioned_latents(latents, data.captions(name))
+    return [item for item in items if len(item.latents) <= max_latents]
+
+
 def shorten_latents(latents: Tensor, generator: torch.Generator) -> Tensor:
     """Latents ``(L, C)`` without their first or last one with probability 1/3 (half each), as published."""
     drawn = float(torch.rand((), generator=generator))
@@ -174,7 +225,7 @@ def shorten_latents(latents: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def collate_latents(items: Sequence[CaptionedLatents], *, max_latents: int = 78) -> LatentBatch:
-    """Items as a batch, padded with zeros to ``max_latents`` of which the last is never read.
+    """Items as a batch, padded with zeros to ``max_latents`` of which the last is never read, and no length counts it.
 
     Raises:
         ValueError: If an item is longer.
@@ -189,6 +240,17 @@ def collate_latents(items: Sequence[CaptionedLatents], *, max_latents: int = 78)
     return LatentBatch(
         [item.text for item in items],
         padded[:, :-1],
-        torch.tensor([len(item.latents) for item in items]),
+        torch.tensor([min(len(item.latents), max_latents - 1) for item in items]),
         torch.tensor([item.history for item in items]),
     )
+
+
+def _load_array(path: Path) -> Tensor:
+    try:
+        array = np.load(path, allow_pickle=False)
+        motion = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+    except (OSError, ValueError, EOFError, TypeError, AttributeError) as error:
+        raise MotionFileError(f"{path} cannot be read as an array of numbers: {error}") from error
+    if not motion.isfinite().all():
+        raise MotionFileError(f"{path} must hold finite numbers; it holds NaN or infinity.")
+    return motion
