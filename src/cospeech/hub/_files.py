@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 from cospeech.errors import CheckpointError
 
-__all__ = ["MAX_RANK", "file_inside", "read_tensor"]
+__all__ = ["MAX_RANK", "TensorFile", "file_inside"]
 
 MAX_RANK = 16
+_REPOSITORIES = ("models--", "datasets--")  # how folders of huggingface_hub's cache begin
 
 
 def file_inside(folder: str | os.PathLike[str], name: str) -> Path:
@@ -35,38 +37,73 @@ def file_inside(folder: str | os.PathLike[str], name: str) -> Path:
     root, real = Path(os.path.realpath(folder)), Path(os.path.realpath(path))
     allowed = [root]
     for ancestor in (root, *root.parents):
-        if ancestor.parent.name == "snapshots" and ancestor.parent.parent.name.startswith(("models--", "datasets--")):
+        if ancestor.parent.name == "snapshots" and ancestor.parent.parent.name.startswith(_REPOSITORIES):
             allowed.append(ancestor.parent.parent / "blobs")
     if not any(real.is_relative_to(place) for place in allowed):
         raise CheckpointError(f"{path} leads out of its folder, to {real}; put the file itself there.")
     return path
 
 
-def read_tensor(file: BinaryIO, *, offset: int, shape: Sequence[int], dtype: torch.dtype, size: int) -> Tensor:
-    """A tensor from the bytes of a file, in memory of its own: it does not change when the file does.
+class TensorFile:
+    """A file of tensors, opened for reading; use it as a context.
+
+    The blobs of huggingface_hub's cache are named after their content and never change, so they are mapped: loading
+    takes no time, and what several processes use is in memory once. Any other file is read into memory of our own, for
+    it may be replaced while the weights are in use.
 
     Args:
-        file: Opened without a buffer.
-        offset: Of its first byte.
-        shape: Its shape.
-        dtype: Its type, stored in the byte order of this machine.
-        size: Bytes in the file.
+        path: The file.
 
     Raises:
-        CheckpointError: If the file does not hold so many bytes; nothing is allocated then.
+        OSError: If it cannot be opened.
     """
-    num_bytes = prod(shape) * dtype.itemsize
-    if len(shape) > MAX_RANK or min(shape, default=0) < 0 or not 0 <= offset <= offset + num_bytes <= size:
-        raise CheckpointError(f"a tensor of shape {tuple(shape)} would need {num_bytes} bytes; the file has {size}")
-    tensor = torch.empty(tuple(shape), dtype=dtype)
-    if num_bytes:
-        # As bytes, since NumPy has no bfloat16.
-        target = memoryview(tensor.view(-1).view(torch.uint8).numpy())
-        file.seek(offset)
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self._file = open(path, "rb", buffering=0)  # noqa: SIM115 (closed on leaving the context)
+        self.size = os.fstat(self._file.fileno()).st_size
+        self._map = None
+        if self.size and _is_blob(Path(os.path.realpath(path))):
+            # A private copy of each page that is written to, as training would.
+            self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def tensor(self, *, offset: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """A tensor of the file.
+
+        Args:
+            offset: Of its first byte.
+            shape: Its shape.
+            dtype: Its type, stored in the byte order of this machine.
+
+        Raises:
+            CheckpointError: If the file does not hold so many bytes; nothing is allocated then.
+        """
+        num_bytes = prod(shape) * dtype.itemsize
+        if len(shape) > MAX_RANK or min(shape, default=0) < 0 or not 0 <= offset <= offset + num_bytes <= self.size:
+            raise CheckpointError(
+                f"a tensor of shape {tuple(shape)} at {offset} would need {num_bytes} bytes; the file has {self.size}"
+            )
+        if self._map is not None and num_bytes and offset % dtype.itemsize == 0:
+            return torch.frombuffer(self._map, dtype=dtype, count=prod(shape), offset=offset).view(tuple(shape))
+        tensor = torch.empty(tuple(shape), dtype=dtype)
+        if num_bytes:
+            self._fill(memoryview(tensor.view(-1).view(torch.uint8).numpy()), offset)  # NumPy has no bfloat16
+        return tensor
+
+    def _fill(self, target: memoryview, offset: int) -> None:
+        self._file.seek(offset)
         done = 0
-        while done < num_bytes:
-            count = file.readinto(target[done:])  # type: ignore[attr-defined]
+        while done < len(target):
+            count = self._file.readinto(target[done:])
             if not count:
                 raise CheckpointError("the file ended while it was read")
             done += count
-    return tensor
+
+
+def _is_blob(path: Path) -> bool:
+    return path.parent.name == "blobs" and path.parent.parent.name.startswith(_REPOSITORIES)

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from cospeech.errors import CheckpointError
+from cospeech.hub._empty import make_empty
 from cospeech.hub._files import file_inside
 from cospeech.hub._writing import make_folder, replacing
 from cospeech.hub.config import config_from_dict, config_to_dict, read_json
@@ -99,8 +100,7 @@ def load_model(model_class: type[ModelT], folder: str | os.PathLike[str], *, rev
     if description["model"] != model_class.__name__:
         raise CheckpointError(f"{path} holds a {description['model']}, not a {model_class.__name__}.")
     config = config_from_dict(_config_class(model_class), description["config"], source=str(source))
-    with torch.device("meta"):
-        model = model_class(config)
+    model = make_empty(lambda: model_class(config))
     model.load_state_dict(load_tensors(path / WEIGHTS_FILE, like=model.state_dict()), assign=True)
     assert not any(buffer.is_meta for buffer in model.buffers()), "make buffers outside the state dict on the CPU"
     return model.eval()

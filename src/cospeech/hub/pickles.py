@@ -1,7 +1,7 @@
 """State dicts in files of ``torch.save``, as nearly everything published is.
 
 Nothing in them is executed. What a file declares is read first, without taking memory for it, and held against its
-size; only the tensors that are asked for are read, each into memory of its own.
+size; only the tensors of the state dict are read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from cospeech.errors import CheckpointError
-from cospeech.hub._files import MAX_RANK, read_tensor
+from cospeech.hub._files import MAX_RANK, TensorFile
 from cospeech.hub.tensors import load_tensors
 
 __all__ = ["WRAPPERS", "load_published"]
@@ -82,19 +82,17 @@ def _read_state(file: Path, path: Path) -> dict[str, Tensor]:
 
 
 def _read_storages(file: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    size, read = file.stat().st_size, {}
-    with file.open("rb", buffering=0) as opened:
+    read = {}
+    with TensorFile(file) as opened:
         for key, tensor in state.items():
-            storage = tensor.untyped_storage()
-            place = int(storage._checkpoint_offset or 0)
+            storage, itemsize = tensor.untyped_storage(), tensor.element_size()
+            begin = int(storage._checkpoint_offset or 0) + int(tensor.storage_offset()) * itemsize
             if tensor.is_contiguous():
-                offset = place + int(tensor.storage_offset()) * tensor.element_size()
-                read[key] = read_tensor(opened, offset=offset, shape=tensor.shape, dtype=tensor.dtype, size=size)
+                read[key] = opened.tensor(offset=begin, shape=tensor.shape, dtype=tensor.dtype)
             else:
-                shape = (storage.nbytes() // tensor.element_size(),)
-                whole = read_tensor(opened, offset=place, shape=shape, dtype=tensor.dtype, size=size)
-                view = whole.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
-                read[key] = view.contiguous()
+                span = sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True)) + 1
+                flat = opened.tensor(offset=begin, shape=(span,), dtype=tensor.dtype)
+                read[key] = flat.as_strided(tensor.shape, tensor.stride()).contiguous()
     return read
 
 

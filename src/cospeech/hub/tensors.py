@@ -1,7 +1,6 @@
 """Named tensors in safetensors files, whole or in shards.
 
-Read without mapping the file: every tensor comes into memory of its own, once, so the file may be replaced while the
-weights are in use, and no more than one copy of them is ever held.
+No more than one copy of the weights is ever in memory, and it does not change when the file does; see ``TensorFile``.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cospeech.errors import CheckpointError
-from cospeech.hub._files import file_inside, read_tensor
+from cospeech.hub._files import TensorFile, file_inside
 from cospeech.hub._writing import make_folder, replacing
 from cospeech.hub.config import read_json
 
@@ -142,10 +141,9 @@ def load_tensors(path: str | os.PathLike[str], *, like: Mapping[str, Tensor] | N
     tensors: dict[str, Tensor] = {}
     for file in dict.fromkeys(place.path for place in stored.values()):
         try:
-            with file.open("rb", buffering=0) as opened:
-                size = file.stat().st_size
+            with TensorFile(file) as opened:
                 for key, (_, offset, shape, dtype) in _in_file(stored, file).items():
-                    tensor = read_tensor(opened, offset=offset, shape=shape, dtype=dtype, size=size)
+                    tensor = opened.tensor(offset=offset, shape=shape, dtype=dtype)
                     tensors[key] = tensor if like is None else tensor.to(like[key].dtype)
         except OSError as error:
             raise CheckpointError(f"{file} cannot be read: {error.strerror or error}.") from error

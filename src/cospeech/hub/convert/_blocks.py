@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cospeech.errors import CheckpointError
+from cospeech.hub._empty import make_empty
 from cospeech.hub.convert._table import Key, KeyTable
 
 __all__ = [
@@ -68,7 +69,7 @@ def load_published_into(
     """The model that ``make`` makes, in evaluation mode, with the published weights.
 
     Args:
-        make: Makes a model; called on the meta device.
+        make: Makes a model; it is not filled with values.
         table: Of its keys.
         state: Published keys and tensors.
         copy: Whether to copy the weights. Without, the model takes over the memory of a state that nobody else uses,
@@ -77,8 +78,7 @@ def load_published_into(
     Raises:
         CheckpointError: If the weights do not fit; every key at fault is listed.
     """
-    with torch.device("meta"):  # no time and no random numbers for values that are replaced at once
-        model = make()
+    model = make_empty(make)
     wanted = model.state_dict()
     converted = table.to_ours(state, {key: tensor.shape for key, tensor in wanted.items()})
     weights = {key: tensor.to(wanted[key].dtype, copy=copy) for key, tensor in converted.items()}
