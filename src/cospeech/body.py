@@ -34,6 +34,8 @@ class BodyModel(nn.Module):
 
     Attributes:
         faces: Vertex indices of each triangle, ``(F, 3)``.
+        hand_mean: The model file's mean hand pose, axis-angles of the 30 finger joints, ``(30, 3)``. Not used here;
+            some published programs add it to every pose.
 
     Raises:
         FileNotFoundError: If there is no such model file.
@@ -45,6 +47,7 @@ class BodyModel(nn.Module):
     """
 
     faces: Tensor
+    hand_mean: Tensor
     template: Tensor
     shape_directions: Tensor
     expression_directions: Tensor
@@ -65,13 +68,14 @@ class BodyModel(nn.Module):
                 num_betas=300,
                 num_expression_coeffs=100,
                 use_pca=False,
-                flat_hand_mean=True,
+                flat_hand_mean=False,  # so that it can be read; ``forward`` works without
             )
         if tuple(published.parents.tolist()) != SMPLX.parents:
             raise ValueError(f"A SMPL-X model with {SMPLX.num_joints} joints is needed; {file} holds another tree.")
         # Copies as plain buffers: the published module carries a dozen pose parameters besides.
         for name, value in (
             ("faces", published.faces_tensor),
+            ("hand_mean", torch.cat([published.left_hand_mean, published.right_hand_mean]).reshape(-1, 3)),
             ("template", published.v_template),
             ("shape_directions", published.shapedirs),
             ("expression_directions", published.expr_dirs),

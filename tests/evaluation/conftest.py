@@ -42,3 +42,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         noisy.save(root / "generated" / f"res_clip{seed}.npz")
         write_wav(root / "audio" / f"clip{seed}.wav", clip.waveform, 16_000)
     return root
+
+
+@pytest.fixture(scope="session")
+def save_wav():
+    """Writes a waveform ``(S,)`` as 16-bit WAV: path, waveform, rate in Hz."""
+    return write_wav

@@ -33,7 +33,12 @@ def test_result_says_what_it_rests_on(result):
     assert result.clips == tuple(f"clip{i}" for i in range(5))
     assert len(result.clips_hash) == 64
     assert result.extractor_hash is None
-    assert result.omitted == {"fgd": "needs the extractor AESKConv_240_100.bin"}
+    assert result.omitted == {
+        "fgd": "needs the extractor AESKConv_240_100.bin",
+        "face_mse": "needs the licensed body model file",
+        "face_lvd": "needs the licensed body model file",
+        "srgr": "needs the clips' semantic scores",
+    }
     with pytest.raises(KeyError, match="fgd: needs the extractor"):
         result["fgd"]
     for metric in result.metrics:
@@ -118,8 +123,10 @@ def test_no_clip_is_dropped_silently(corpus, tmp_path):
 def test_errors_say_what_must_hold(corpus, tmp_path):
     with pytest.raises(ValueError, match="Unknown protocol 'fid'; choose from cospeech, legacy"):
         evaluate(corpus, protocol="fid")
-    with pytest.raises(ValueError, match="is for beat data"):
-        evaluate(corpus, protocol="beat2022")
+    with pytest.raises(ValueError, match="'beat2022' has no use for `body`; it takes audio, semantic"):
+        evaluate(corpus, protocol="beat2022", body="SMPLX_NEUTRAL.npz")
+    with pytest.raises(EvaluationError, match="give the training `statistics`"):
+        evaluate_folders(tmp_path, tmp_path, protocol="diffsheg")
     with pytest.raises(ValueError, match="`on_error` must be 'fail' or 'skip'"):
         evaluate(corpus, on_error="ignore")
     with pytest.raises(EvaluationError, match="must be a folder of motion files"):
@@ -138,7 +145,7 @@ def test_unequal_lengths_are_noted(corpus, tmp_path):
 def test_published_protocols_run(corpus):
     for name in ("legacy", "evaltools", "globaldiff"):
         found = evaluate(corpus, protocol=name, num_resamples=0)
-        wanted = set(get_protocol(name).measures) - {"fgd"}
+        wanted = set(get_protocol(name).measures) - {"fgd", "face_mse", "face_lvd"}
         assert {metric.name for metric in found.metrics} == wanted
 
 

@@ -13,11 +13,18 @@ EPILOG = """\
 examples:
   cospeech evaluate --reference beat2/smplxflame_30 --generated results/npz
   cospeech evaluate --protocol legacy --reference gt --generated emage semtalk --audio beat2/wave16k \\
-      --extractor AESKConv_240_100.bin --json results.json --markdown results.md
+      --extractor AESKConv_240_100.bin --body SMPLX_NEUTRAL_2020.npz --json results.json --markdown results.md
+  cospeech evaluate --protocol beat2022 --reference beat/bvh --generated camn --audio beat/wave16k \\
+      --semantic beat/sem --extractor ae_300.bin --statistics beat_cache_stats
+  cospeech evaluate --protocol motionstreamer --reference humanml3d_272 --generated motions \\
+      --texts humanml3d_272/texts --tokenizer distilbert-base-uncased --extractor epoch=99.ckpt \\
+      --statistics humanml3d_272/mean_std
 
 protocols (docs/metrics.md says how they differ):
-  cospeech    corrected, recommended      legacy      the tables of EMAGE, SemTalk, SynTalker, MambaTalk
-  evaltools   PantoMatrix since 2025      globaldiff  choice of checkpoints in GlobalDiff
+  cospeech        corrected, recommended           npz     legacy      tables of EMAGE, SemTalk, SynTalker ...  npz
+  evaltools       PantoMatrix since 2025           npz     globaldiff  choice of checkpoints in GlobalDiff      npz
+  beat2022        CaMN's test on BEAT (2022)       bvh     diffsheg    DiffSHEG's validation on BEAT      bvh + json
+  diffsheg_show   the same on SHOW          npy or npz     motionstreamer  text to motion, 272 channels         npy
 """
 
 
@@ -26,7 +33,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "evaluate",
         help="measure generated motion against recorded motion",
-        description="Measure folders of .npz motion by a published protocol, with confidence intervals.",
+        description="Measure folders of motion by a published protocol, with confidence intervals.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -35,11 +42,24 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--reference", type=Path, required=True, metavar="DIR", help="recorded clips")
     add("--generated", type=Path, required=True, nargs="+", metavar="DIR", help="generated clips, one folder a method")
     add("--audio", type=Path, metavar="DIR", help="the clips' audio, for beat consistency")
-    add("--extractor", type=Path, metavar="FILE", help="AESKConv_240_100.bin, for FGD")
+    add("--semantic", type=Path, metavar="DIR", help="the clips' semantic scores, for SRGR")
+    add(
+        "--extractor",
+        type=Path,
+        metavar="FILE",
+        nargs="+",
+        help="the protocol's network (AESKConv_240_100.bin for npz)",
+    )
+    add("--body", type=Path, metavar="FILE", help="SMPL-X model file, for faces, body shapes and the hands' mean pose")
+    add("--statistics", type=Path, metavar="FILE", help="training means and deviations: a file, or a folder of .npy")
+    add("--texts", type=Path, metavar="DIR", help="the clips' captions")
+    add("--tokenizer", metavar="NAME", help="DistilBERT's tokenizer: a folder, or a name on the Hub")
+    add("--train", type=Path, metavar="DIR", help="recorded training clips: their distance is the floor of distances")
     add("--on-error", choices=("fail", "skip"), default="fail", help="clips with problems (default: %(default)s)")
     add("--resamples", type=int, default=1000, metavar="N", help="for the intervals, 0 for none (default: 1000)")
     add("--seed", type=int, default=0, help="of the resamples (default: 0)")
     add("--processes", type=int, default=1, metavar="N", help="clips measured at a time (default: 1)")
+    add("--details", action="store_true", help="also show tables of single joints and of jitter")
     add("--json", type=Path, metavar="FILE", help="write everything, single clips included")
     add("--markdown", type=Path, metavar="FILE", help="write the tables")
     add("--plots", type=Path, metavar="DIR", help="draw distributions and comparison (needs the extra `viz`)")
@@ -55,6 +75,10 @@ def run(options: argparse.Namespace) -> int:
     from cospeech.evaluation import comparison_table, evaluate_folders
     from cospeech.io.atomic import atomic_path
 
+    # Several networks are for the protocols that have several; a list of one is that one.
+    extractor = options.extractor
+    if extractor is not None and len(extractor) == 1:
+        extractor = extractor[0]
     results = []
     for folder in options.generated:
         with _Bar(folder.name, quiet=options.quiet) as bar:
@@ -63,7 +87,13 @@ def run(options: argparse.Namespace) -> int:
                 options.reference,
                 protocol=options.protocol,
                 audio=options.audio,
-                extractor=options.extractor,
+                semantic=options.semantic,
+                extractor=extractor,
+                body=options.body,
+                statistics=options.statistics,
+                texts=options.texts,
+                tokenizer=options.tokenizer,
+                train=options.train,
                 on_error=options.on_error,
                 num_resamples=options.resamples,
                 seed=options.seed,
@@ -71,7 +101,8 @@ def run(options: argparse.Namespace) -> int:
                 progress=bar.update,
             )
         results.append(result)
-    text = "\n".join(result.to_markdown() for result in results)
+    parts = [result.to_markdown() + (result.details_to_markdown() if options.details else "") for result in results]
+    text = "\n".join(parts)
     if len(results) > 1:
         text += "\n" + comparison_table(results)
     if not options.quiet:

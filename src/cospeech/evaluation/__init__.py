@@ -1,8 +1,9 @@
 """The published test protocols, exact and by name, and a corrected one; from folders of clips to a table."""
 
-from cospeech.evaluation.clips import ClipMeasures, clip_features, gesture_positions, measure_clip, pose_features
-from cospeech.evaluation.evaluate import Evaluation, comparison_table, evaluate_folders
-from cospeech.evaluation.folders import ClipFiles, Problem, find_clips, measure_folders
+from cospeech.evaluation.beat2_clips import measure_clip
+from cospeech.evaluation.clips import ClipMeasures, clip_features, gesture_positions, pose_features
+from cospeech.evaluation.evaluate import evaluate_folders
+from cospeech.evaluation.folders import ClipFiles, ClipReader, Problem, find_clips, measure_clips
 from cospeech.evaluation.protocols import (
     BEAT2_MEAN_SPEEDS,
     PROTOCOLS,
@@ -10,6 +11,9 @@ from cospeech.evaluation.protocols import (
     Protocol,
     get_protocol,
 )
+from cospeech.evaluation.readers import make_reader
+from cospeech.evaluation.result import Evaluation, comparison_table
+from cospeech.evaluation.statistics import load_statistics
 from cospeech.evaluation.summary import AlignmentTest, Metric, alignment_test, summarize
 
 __all__ = [
@@ -18,6 +22,7 @@ __all__ = [
     "AlignmentTest",
     "ClipFiles",
     "ClipMeasures",
+    "ClipReader",
     "Evaluation",
     "FeatureRule",
     "Metric",
@@ -30,8 +35,10 @@ __all__ = [
     "find_clips",
     "gesture_positions",
     "get_protocol",
+    "load_statistics",
+    "make_reader",
     "measure_clip",
-    "measure_folders",
+    "measure_clips",
     "pose_features",
     "summarize",
 ]

@@ -98,10 +98,12 @@ class Protocol:
     Attributes:
         name: How to quote it.
         version: Rises when a number changes.
-        data: What it measures: "beat2" (SMPL-X motion, in folders of npz), "beat" (BEAT 2022, Euler angles or
-            axis-angles in windows) or "humanml272" (text to motion).
+        data: What it measures: "beat2" (SMPL-X motion, npz), "beat" (BEAT 2022: BVH, and JSON for faces), "show"
+            (SMPL-X motion in windows) or "humanml272" (text to motion, npy).
         frechet: What is done about singular covariances.
         features: How clips become features; None without a Fréchet distance of clips.
+        face_lvd: Whose LVD of the face: "velocity", "velocity_over_frames" (the sum over ``T - 1`` steps divided by
+            ``T``) or "position" (what the published tables hold, which is none).
         zeroed_joints: Joints whose rotations are set to zero before positions are taken. Translation always is.
         beat: Beat consistency; None without.
         rate_hz: Frames per second of the motion.
@@ -117,10 +119,22 @@ class Protocol:
     features: FeatureRule | None = None
     zeroed_joints: tuple[int, ...] = ()
     beat: BeatRule | None = None
+    face_lvd: str = "velocity"
     rate_hz: float = 30.0
     measures: tuple[str, ...]
     source: str
     notes: tuple[str, ...] = ()
+
+    @property
+    def windows(self) -> tuple[int, int]:
+        """Length and stride of the windows, in frames.
+
+        Raises:
+            ValueError: If the protocol has none.
+        """
+        if self.features is None or self.features.window_frames is None:
+            raise ValueError(f"Protocol {self.name!r} measures whole clips, not windows.")
+        return self.features.window_frames, self.features.stride_frames
 
 
 _ROOT_AND_FACE = (0, 22, 23, 24)
@@ -140,12 +154,24 @@ PROTOCOLS = {
                 "fgd_hands",
                 "bc",
                 "l1div",
+                "diversity",
                 "variance",
+                "face_mse",
+                "face_lvd",
                 "expression_error",
+                "expression_mse",
+                "expression_lvd",
+                "mpjpe",
+                "pa_mpjpe",
+                "acceleration_error",
+                "pck",
+                "srgr",
                 "jerk",
                 "jitter_share",
+                "foot_contact",
                 "foot_slide",
                 "ground_penetration",
+                "ground_share",
             ),
             source="this library",
             notes=(
@@ -160,12 +186,14 @@ PROTOCOLS = {
             frechet=FRECHET_RULES["legacy"],
             features=FeatureRule(),
             beat=BeatRule(threshold=0.3, rectify=True, audio="file"),
-            measures=("fgd", "bc", "l1div"),
+            measures=("fgd", "bc", "l1div", "face_mse", "face_lvd"),
+            face_lvd="position",
             source="PantoMatrix scripts/EMAGE_2024; SemTalk, SynTalker, MambaTalk",
             notes=(
                 "The published tables of EMAGE and what quotes them; they print FGD x 10 and BC x 10.",
                 "BC differentiates |x - mean x|, since the L1 diversity overwrites its input.",
                 "The speed threshold of a beat is looked up 60 frames too early.",
+                "LVD is the error of positions, not of velocities; its author confirms it.",
             ),
         ),
         Protocol(
@@ -174,7 +202,8 @@ PROTOCOLS = {
             features=FeatureRule(),
             zeroed_joints=_ROOT_AND_FACE,
             beat=BeatRule(threshold=0.1),
-            measures=("fgd", "bc", "l1div"),
+            measures=("fgd", "bc", "l1div", "face_mse", "face_lvd"),
+            face_lvd="velocity_over_frames",
             source="H-Liu1997/emage_evaltools, used by the PantoMatrix README since 2025",
             notes=(
                 "1e-6 is added to both covariances: equal sets are at distance -4.8e-4.",
@@ -199,7 +228,7 @@ PROTOCOLS = {
             source="PantoMatrix scripts/BEAT_2022/test.py (CaMN)",
             notes=(
                 "The program never calls eval(): batch normalisation uses each clip's windows, so numbers depend on "
-                "clip length. Pass the autoencoder in training mode to reproduce it.",
+                "clip length.",
                 "Audio times are scaled by 16000/22050.",
             ),
         ),
@@ -207,19 +236,40 @@ PROTOCOLS = {
             name="diffsheg",
             data="beat",
             frechet=FRECHET_RULES["diffsheg"],
-            features=FeatureRule(window_frames=34, stride_frames=34),
+            features=FeatureRule(window_frames=34, stride_frames=10),
             rate_hz=15.0,
-            measures=("fgd", "mse", "pck", "diversity"),
-            source="DiffSHEG trainers, validation",
-            notes=("SHOW: windows of 88 frames at 30 fps, PCK over single values.",),
+            measures=("fmd", "fgd", "fed", "mse", "pck", "diversity"),
+            source="DiffSHEG trainers, validation on BEAT",
+            notes=("Windows as the training cache has them: whole seconds, and none in which nothing moves.",),
+        ),
+        Protocol(
+            name="diffsheg_show",
+            data="show",
+            frechet=FRECHET_RULES["diffsheg"],
+            features=FeatureRule(window_frames=88, stride_frames=88),
+            measures=("fmd", "fgd", "fed", "mse", "pck", "diversity"),
+            source="DiffSHEG trainers, validation on SHOW",
+            notes=("PCK counts single numbers. How the published windows were cut is not known.",),
         ),
         Protocol(
             name="motionstreamer",
             data="humanml272",
             frechet=FRECHET_RULES["motionstreamer"],
-            measures=("fid", "r_precision", "mm_dist", "diversity"),
+            measures=(
+                "fid",
+                "r_precision_1",
+                "r_precision_2",
+                "r_precision_3",
+                "mm_dist",
+                "diversity",
+                "multimodality",
+                "mpjpe",
+            ),
             source="MotionStreamer utils/eval_trans.py",
-            notes=("Batches of 32 are shuffled, so R-precision and MM-Dist vary in the third digit.",),
+            notes=(
+                "Batches of 32 are shuffled, and captions, cuts and lengths drawn, so R-precision and MM-Dist vary in "
+                "the third digit; here the seed decides.",
+            ),
         ),
     )
 }

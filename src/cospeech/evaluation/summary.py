@@ -14,9 +14,10 @@ from torch import Tensor
 
 from cospeech.evaluation.clips import ClipMeasures, moments_of
 from cospeech.evaluation.protocols import Protocol
+from cospeech.evaluation.resampling import MomentStack, percentile_interval, resampled_distances, resampled_means
+from cospeech.evaluation.sets import SET_MEASURES, SetMeasure
 from cospeech.metrics import (
     FrechetRule,
-    Gaussian,
     MeanAccumulator,
     Moments,
     frechet_distance,
@@ -42,7 +43,8 @@ class Metric:
         value: Of the generated clips.
         low: Lower end of the interval; None without one.
         high: Upper end.
-        reference: The same of the reference clips, or for a distance its floor: between random halves of the reference.
+        reference: The same of the reference clips, or for a distance its floor: to the training clips, or without
+            these between random halves of the reference.
         num_clips: That contributed.
         note: What to know.
     """
@@ -96,6 +98,7 @@ def summarize(
     num_resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
+    train: Sequence[ClipMeasures] = (),
 ) -> list[Metric]:
     """The numbers of a set of clips, in the protocol's order; measures that no clip has are left out.
 
@@ -105,12 +108,17 @@ def summarize(
         num_resamples: Bootstrap resamples; 0 for no intervals. Distances take 200 at most.
         level: Of the intervals.
         seed: Of resamples and splits.
+        train: Recorded clips of the training set: their distance to the recorded clips is the floor of a distance.
+            Without, it is that between random halves of the recorded clips.
     """
     generator = torch.Generator().manual_seed(seed)
     metrics = []
     for name in protocol.measures:
-        if any(name in clip.features or name in clip.moments for clip in clips):
-            metrics.append(_distance(name, clips, protocol, num_resamples, level, generator))
+        measure = SET_MEASURES.get((protocol.name, name))
+        if measure is not None and any(name in clip.samples for clip in clips):
+            metrics.append(_of_set(name, clips, measure, num_resamples, level, generator))
+        elif any(name in clip.features or name in clip.moments for clip in clips):
+            metrics.append(_distance(name, clips, protocol, num_resamples, level, generator, train))
         elif any(name in clip.values for clip in clips):
             metrics.append(_mean(name, clips, num_resamples, level, generator))
     return [metric for metric in metrics if metric is not None]
@@ -149,7 +157,7 @@ def alignment_test(
     low, high = float(gaps.min()), float(gaps.max())
     if len(gaps) > 1:
         picks = torch.randint(len(gaps), (max(num_resamples, 1), len(gaps)), generator=generator)
-        low, high = _interval(gaps[picks].mean(1), level)
+        low, high = percentile_interval(gaps[picks].mean(1), level)
     else:
         low = float("-inf")  # one clip proves nothing
     return AlignmentTest(
@@ -182,65 +190,85 @@ def _distance(
     num_resamples: int,
     level: float,
     generator: torch.Generator,
+    train: Sequence[ClipMeasures],
 ) -> Metric | None:
     pairs = [clip.features[name] for clip in clips if name in clip.features and len(clip.features[name][0])]
-    moments = [clip.moments[name] for clip in clips if name in clip.moments]
+    moments = _moments(name, clips)
     if not moments:
-        moments = [(moments_of(ours), moments_of(theirs)) for ours, theirs in pairs]
-    ours, theirs = (_Stack([pair[i] for pair in moments]) for i in (0, 1)) if moments else (None, None)
-    if ours is None or theirs is None or min(ours.count, theirs.count) < 2:
         return None
-    size = None
-    if name == "fgd" and protocol.features is not None and protocol.features.batch_windows is not None:
-        frames = protocol.features.window_frames or _FRAMES_PER_FEATURE
-        size = protocol.features.batch_windows * max(1, frames // _FRAMES_PER_FEATURE)
-
-    def distance(chosen: Sequence[int]) -> float:
-        if size is not None:
-            return _batched_distance([pairs[i] for i in chosen], size, protocol.frechet)
-        weights = torch.bincount(torch.tensor(chosen), minlength=len(moments)).double()
-        return float(frechet_distance_of_moments(*ours.pool(weights), *theirs.pool(weights), rule=protocol.frechet))
-
-    everything = list(range(len(moments)))
-    if pairs and size is None:  # exact also where features are few
-        value = float(frechet_distance(*(torch.cat(x) for x in zip(*pairs, strict=True)), rule=protocol.frechet))
+    ours, theirs = (MomentStack([pair[i] for pair in moments]) for i in (0, 1))
+    if min(ours.count, theirs.count) < 2:
+        return None
+    size, rule = _batch_features(name, protocol), protocol.frechet
+    if size is not None:
+        value = _batched_distance(pairs, size, rule)
+    elif pairs:  # exact also where features are few
+        value = float(frechet_distance(*(torch.cat(x) for x in zip(*pairs, strict=True)), rule=rule))
     else:
-        value = distance(everything)
-    low = high = floor = None
+        value = float(frechet_distance_of_moments(*ours.whole(), *theirs.whole(), rule=rule))
+    low = high = None
     if num_resamples and len(moments) > 1:
         count = min(num_resamples, MAX_FRECHET_RESAMPLES)
-        picks = torch.randint(len(moments), (count, len(moments)), generator=generator).tolist()
-        low, high = _interval(torch.tensor([distance(pick) for pick in picks], dtype=torch.float64), level)
-    if num_resamples and len(moments) >= 4:
-        halves = []
-        for _ in range(FLOOR_SPLITS):
-            first = torch.zeros(len(moments), dtype=torch.float64)
-            first[torch.randperm(len(moments), generator=generator)[: len(moments) // 2]] = 1
-            parts = theirs.pool(first), theirs.pool(1 - first)
-            halves.append(float(frechet_distance_of_moments(*parts[0], *parts[1], rule=protocol.frechet)))
-        floor = sum(halves) / len(halves)
+        picks = torch.randint(len(moments), (count, len(moments)), generator=generator)
+        if size is not None:
+            values = [_batched_distance([pairs[i] for i in pick], size, rule) for pick in picks.tolist()]
+            found = torch.tensor(values, dtype=torch.float64)
+        else:
+            found = resampled_distances(ours, theirs, _times_picked(picks), rule)
+        low, high = percentile_interval(found, level)
     note = f"{ours.count} features" + (f", fewer than their {ours.dim} dimensions" if ours.count <= ours.dim else "")
-    return Metric(name=name, value=value, low=low, high=high, reference=floor, num_clips=len(moments), note=note)
+    return Metric(
+        name=name,
+        value=value,
+        low=low,
+        high=high,
+        reference=_floor(theirs, _moments(name, train), rule, generator) if num_resamples or train else None,
+        num_clips=len(moments),
+        note=note,
+    )
 
 
-class _Stack:
-    """Moments of many clips, so that any resample of them is a few products."""
+def _moments(name: str, clips: Sequence[ClipMeasures]) -> list[tuple[Moments, Moments]]:
+    """Of the generated and the reference features of each clip that has any."""
+    found = []
+    for clip in clips:
+        if name in clip.moments:
+            found.append(clip.moments[name])
+        elif name in clip.features and len(clip.features[name][0]):
+            ours, theirs = clip.features[name]
+            found.append((moments_of(ours), moments_of(theirs)))
+    return found
 
-    def __init__(self, moments: Sequence[Moments]):
-        kept = [x for x in moments if x.mean is not None and x.scatter is not None]
-        self.counts = torch.tensor([x.count for x in kept], dtype=torch.float64)
-        self.means = torch.stack([x.mean for x in kept if x.mean is not None])
-        self.scatters = torch.stack([x.scatter for x in kept if x.scatter is not None])
-        self.count, self.dim = int(self.counts.sum()), self.means.shape[1]
 
-    def pool(self, weights: Tensor) -> Gaussian:
-        """Moments of the set in which each clip stands so many times."""
-        counts = weights * self.counts
-        total = counts.sum()
-        mean = counts @ self.means / total
-        gaps = self.means - mean
-        scatter = torch.tensordot(weights, self.scatters, dims=1) + (gaps * counts[:, None]).T @ gaps
-        return Gaussian(mean, scatter / (total - 1))
+def _batch_features(name: str, protocol: Protocol) -> int | None:
+    """How many features one of the distances that are averaged has; None for one distance of all."""
+    rule = protocol.features
+    if name != "fgd" or rule is None or rule.batch_windows is None:
+        return None
+    return rule.batch_windows * max(1, (rule.window_frames or _FRAMES_PER_FEATURE) // _FRAMES_PER_FEATURE)
+
+
+def _times_picked(picks: Tensor) -> Tensor:
+    """How often each of ``N`` clips is among the picks ``(R, N)``."""
+    return torch.zeros(picks.shape, dtype=torch.float64).scatter_add_(1, picks, torch.ones(1).double().expand_as(picks))
+
+
+def _floor(
+    theirs: MomentStack, train: Sequence[tuple[Moments, Moments]], rule: FrechetRule, generator: torch.Generator
+) -> float | None:
+    """The distance of recorded training clips to the recorded clips, or else between random halves of the latter."""
+    if train:
+        other = MomentStack([recorded for _, recorded in train])
+        if min(other.count, theirs.count) < 2:
+            return None
+        return float(frechet_distance_of_moments(*other.whole(), *theirs.whole(), rule=rule))
+    if theirs.num_clips < 4:
+        return None
+    order = torch.rand(FLOOR_SPLITS, theirs.num_clips, generator=generator).argsort(1)
+    halves = (order < theirs.num_clips // 2).double()
+    pairs = zip(theirs.pool(halves), theirs.pool(1 - halves), strict=True)
+    values = [float(frechet_distance_of_moments(*a, *b, rule=rule)) for a, b in pairs]
+    return sum(values) / len(values)
 
 
 def _batched_distance(pairs: Sequence[tuple[Tensor, Tensor]], size: int, rule: FrechetRule) -> float:
@@ -264,7 +292,7 @@ def _mean(
     if num_resamples and len(found) > 1:
         values, weights = torch.tensor(found, dtype=torch.float64).T
         picks = torch.randint(len(found), (num_resamples, len(found)), generator=generator)
-        low, high = _interval((values * weights)[picks].sum(1) / weights[picks].sum(1), level)
+        low, high = percentile_interval(resampled_means(values, weights, picks), level)
     return Metric(
         name=name,
         value=float(mean.compute()),
@@ -275,7 +303,29 @@ def _mean(
     )
 
 
-def _interval(values: Tensor, level: float) -> tuple[float, float]:
-    tail = (1 - level) / 2
-    low, high = torch.quantile(values, torch.tensor([tail, 1 - tail], dtype=values.dtype)).tolist()
-    return low, high
+def _of_set(
+    name: str,
+    clips: Sequence[ClipMeasures],
+    measure: SetMeasure,
+    num_resamples: int,
+    level: float,
+    generator: torch.Generator,
+) -> Metric | None:
+    samples = [clip.samples[name] for clip in clips if name in clip.samples]
+    ours, theirs = (
+        measure([pair[i] for pair in samples if len(pair[i])] or [torch.zeros(0)], generator) for i in (0, 1)
+    )
+    if not len(ours):
+        return None
+    low = high = None
+    if num_resamples and len(ours) > 1:
+        picks = torch.randint(len(ours), (num_resamples, len(ours)), generator=generator)
+        low, high = percentile_interval(ours.double()[picks].mean(1), level)
+    return Metric(
+        name=name,
+        value=float(ours.mean()),
+        low=low,
+        high=high,
+        reference=float(theirs.mean()) if len(theirs) else None,
+        num_clips=len(samples),
+    )

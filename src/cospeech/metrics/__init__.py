@@ -24,7 +24,15 @@ from cospeech.metrics.diversity import (
     multimodality,
     temporal_variance,
 )
-from cospeech.metrics.face import expression_error, position_lvd, speed_lvd, velocity_lvd, vertex_mse
+from cospeech.metrics.face import (
+    expression_error,
+    expression_lvd,
+    expression_mse,
+    position_lvd,
+    speed_lvd,
+    velocity_lvd,
+    vertex_mse,
+)
 from cospeech.metrics.frechet import (
     EXACT_FRECHET,
     FRECHET_RULES,
@@ -75,6 +83,8 @@ __all__ = [
     "difference_lengths",
     "drawn_diversity",
     "expression_error",
+    "expression_lvd",
+    "expression_mse",
     "foot_slide",
     "frechet_distance",
     "frechet_distance_of_moments",

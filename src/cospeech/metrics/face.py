@@ -11,7 +11,15 @@ from torch import Tensor
 
 from cospeech._checks import check_shape
 
-__all__ = ["expression_error", "position_lvd", "speed_lvd", "velocity_lvd", "vertex_mse"]
+__all__ = [
+    "expression_error",
+    "expression_lvd",
+    "expression_mse",
+    "position_lvd",
+    "speed_lvd",
+    "velocity_lvd",
+    "vertex_mse",
+]
 
 
 def vertex_mse(generated: Tensor, reference: Tensor) -> Tensor:
@@ -71,9 +79,23 @@ def speed_lvd(generated: Tensor, reference: Tensor) -> Tensor:
 
 def expression_error(generated: Tensor, reference: Tensor) -> Tensor:
     """Squared L2 distance of expression coefficients ``(T, E)``, mean over frames, float64: GlobalDiff's."""
+    return expression_mse(generated, reference) * generated.shape[1]
+
+
+def expression_mse(generated: Tensor, reference: Tensor) -> Tensor:
+    """Mean squared difference of expression coefficients ``(T, E)``, float64: ``vertex_mse`` without a body model."""
     check_shape("generated", generated, "T E")
     check_shape("reference", reference, f"{len(generated)} {generated.shape[1]}")
-    return (generated.double() - reference.double()).square().sum(-1).mean()
+    return (generated.double() - reference.double()).square().mean()
+
+
+def expression_lvd(generated: Tensor, reference: Tensor) -> Tensor:
+    """Mean absolute difference of the steps of expression coefficients ``(T, E)`` from frame to frame, float64."""
+    check_shape("generated", generated, "T E")
+    check_shape("reference", reference, f"{len(generated)} {generated.shape[1]}")
+    if len(generated) < 2:
+        raise ValueError(f"`generated` must hold 2 frames at least; got {len(generated)}.")
+    return (generated.double() - reference.double()).diff(dim=0).abs().mean()
 
 
 def _check_pair(generated: Tensor, reference: Tensor, frames: int) -> None:
