@@ -11,6 +11,7 @@ import posixpath
 import re
 from collections import defaultdict
 from pathlib import Path
+from textwrap import dedent
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -32,9 +33,10 @@ CODE = re.compile(r"(?<![\[`])`([A-Za-z_][\w.]*)(\(\))?`(?![`\]])")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """List the reference pages in the navigation."""
-    section = next(entry for entry in config.nav if "Reference" in entry)
-    section["Reference"] = ["reference/index.md", *(f"reference/{package}.md" for package in packages())]
+    """List the pages that are made here in the navigation."""
+    sections = {name: pages for entry in config.nav for name, pages in entry.items()}
+    sections["Examples"] += [f"examples/{name}.md" for name in EXAMPLES]
+    sections["Reference"] += ["reference/index.md", *(f"reference/{package}.md" for package in packages())]
     return config
 
 
@@ -42,7 +44,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made here."""
     made = {page: (ROOT / source).read_text() for source, page in COPIED.items()}
     made |= {f"examples/{name}.md": example_page(name) for name in EXAMPLES}
-    made |= {f"reference/{package}.md": f"# {package}\n\n::: {package}\n" for package in packages()}
+    made |= {f"reference/{package}.md": reference_page(package) for package in packages()}
     made["reference/index.md"] = reference_index()
     for uri, text in made.items():
         files.append(File.generated(config, uri, content=text))
@@ -70,10 +72,22 @@ def example_page(name: str) -> str:
     tree = ast.parse(source)
     header, program = ast.get_docstring(tree), source.splitlines()[tree.body[0].end_lineno :]
     header = re.sub(r"^CI:.*$", "", header, flags=re.M)
-    header = re.sub(r"^(?: {4}.+\n?)+", lambda block: f"```text\n{block[0].rstrip()}\n```\n", header, flags=re.M)
+    header = re.sub(r"^((?:Needs|Takes):)", r"- **\1**", header, flags=re.M)
+    header = re.sub(r"^(?: {4}.+\n?)+", lambda block: f"```text\n{dedent(block[0])}```\n", header + "\n", flags=re.M)
     first, _, rest = header.partition("\n")
     code = "\n".join(program).strip()
     return f"# {name}.py\n\n{first}\n{rest}\n\n```python\n{code}\n```\n"
+
+
+def reference_page(package: str) -> str:
+    """Everything public in a package; mkdocstrings takes a function called like its module for the module."""
+    lines = [f"# {package}", "", f"::: {package}", ""]
+    for path in PUBLIC_NAMES:
+        home, _, name = path.rpartition(".")
+        if home == package and (ROOT / "src" / path.replace(".", "/")).with_suffix(".py").is_file():
+            options = ["    options:", "      show_root_heading: true", "      show_root_toc_entry: true"]
+            lines += [f"[](){{#{path}}}", "", f"::: {path}.{name}", *options, "      show_root_full_path: false", ""]
+    return "\n".join(lines)
 
 
 def reference_index() -> str:
