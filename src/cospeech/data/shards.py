@@ -23,7 +23,7 @@ from cospeech.data.beat2 import FRAME_RATE_HZ, SAMPLE_RATE_HZ, MotionWindow, Rec
 from cospeech.errors import MotionFileError
 from cospeech.io import atomic_path
 
-__all__ = ["WindowShards", "write_shards"]
+__all__ = ["WindowShards", "write_shard", "write_shards"]
 
 _FORMAT = "cospeech-windows-1"
 _FRAMEWISE = ("axis_angle", "translation", "expressions", "semantic")
@@ -70,6 +70,26 @@ def write_shards(
     if held:
         _write(held, folder / f"{number:05d}.safetensors", settings)
     return total
+
+
+def write_shard(
+    recordings: Iterable[Recording],
+    path: str | os.PathLike[str],
+    *,
+    window_frames: int = 60,
+    stride_frames: int = 20,
+    features: Callable[[Tensor], Tensor] | None = None,
+) -> int:
+    """Cut recordings into windows and store them in one file, which appears whole or not at all.
+
+    Arguments as for ``write_shards``; nothing is written where no window fits.
+
+    Returns:
+        The number of windows.
+    """
+    pieces = [_cut(recording, window_frames, stride_frames, features) for recording in recordings]
+    _write(pieces, Path(path), {"window_frames": window_frames, "stride_frames": stride_frames})
+    return sum(len(piece.starts) for piece in pieces)
 
 
 class WindowShards:

@@ -1,0 +1,192 @@
+"""One loop that trains any task, from a laptop to a cluster, and can be stopped anywhere.
+
+Accelerate spreads it over processes and devices and scales half-precision gradients; what is specific to a network is
+in its ``TrainingTask``. A run is a folder: ``checkpoints/``, ``metrics.jsonl``, ``samples/``, ``model/``. Started
+again, it goes on from its newest whole checkpoint, on one machine with the very numbers of a run that was never
+stopped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cospeech._extras import require
+from cospeech.metrics import MeanAccumulator, merge_processes
+from cospeech.training.checkpoint import Progress, load_checkpoint, newest_checkpoint, save_checkpoint
+from cospeech.training.config import OptimizerConfig, RunConfig, ScheduleConfig
+from cospeech.training.ema import WeightAverage
+from cospeech.training.journal import Journal, fail_if_not_finite
+from cospeech.training.networks import LossStep, checkpoint_layers, run_in_precision
+from cospeech.training.optimizers import make_optimizer, rate_factor
+from cospeech.training.order import BatchOrder, NumberedBatches, seeded
+from cospeech.training.task import Clock, TrainingTask
+
+__all__ = ["make_accelerator", "train", "validate"]
+
+
+def make_accelerator(run: RunConfig) -> Any:
+    """Accelerate's engine for a run, as ``accelerate launch`` or ``torchrun`` started the process.
+
+    Raises:
+        MissingExtraError: If Accelerate is not installed.
+    """
+    accelerate = require("accelerate", extra="train", purpose="Training")
+    utils: Any = accelerate.utils
+    return accelerate.Accelerator(
+        gradient_accumulation_steps=run.accumulate,
+        mixed_precision=run.precision,
+        # Half precision is for networks, not for losses: see cospeech.training.networks.
+        kwargs_handlers=[
+            utils.AutocastKwargs(enabled=False),
+            utils.DistributedDataParallelKwargs(find_unused_parameters=True),
+        ],
+        log_with=list(run.trackers) or None,
+        project_config=utils.ProjectConfiguration(project_dir=run.folder, logging_dir=run.folder),
+    )
+
+
+def train(
+    task: TrainingTask,
+    run: RunConfig,
+    optimizer_config: OptimizerConfig | None = None,
+    schedule: ScheduleConfig | None = None,
+    *,
+    accelerator: Any = None,
+) -> nn.Module:
+    """Train to the end, from wherever the run's folder is; the model, in evaluation mode, averaged where asked for.
+
+    Args:
+        task: What is trained.
+        run: How long, how large, how often.
+        optimizer_config: The rule; Adam at 1e-4 by default.
+        schedule: The learning rate; constant by default.
+        accelerator: The engine; see ``make_accelerator``.
+
+    Raises:
+        TrainingError: If the loss is not finite.
+        CheckpointError: If all checkpoints of the folder are broken, or for another model.
+    """
+    rule, schedule = optimizer_config or OptimizerConfig(), schedule or ScheduleConfig()
+    accelerator = accelerator or make_accelerator(run)
+    process, num_processes, folder = accelerator.process_index, accelerator.num_processes, Path(run.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    require("accelerate", extra="train", purpose="Training").utils.set_seed(run.seed, device_specific=True)
+
+    for network in task.networks:
+        run_in_precision(network, run.precision, accelerator.device)
+        if run.checkpoint_layers:
+            checkpoint_layers(network)
+        if run.compile:
+            network.compile(dynamic=False)
+    optimizer = make_optimizer(task.model.parameters(), rule)
+    step_module, optimizer = accelerator.prepare(LossStep(task), optimizer)
+    inner = accelerator.unwrap_model(step_module)
+    model = inner.model
+    average = WeightAverage(model, run.ema_decay) if run.ema_decay else None
+    progress = Progress(model, optimizer.optimizer, average, accelerator.scaler)
+    newest = newest_checkpoint(folder / "checkpoints")
+    here = {"process": process, "num_processes": num_processes}
+    first = load_checkpoint(newest, progress, **here) if newest else 0
+
+    order = BatchOrder(task.num_items, run.batch_size, run.seed, process, num_processes)
+    batches = iter(_loader(task, order, run, range(first * run.accumulate, run.steps * run.accumulate)))
+    accelerator.init_trackers("cospeech")
+    journal = Journal(folder, accelerator, first_step=first, total_steps=run.steps)
+    step_module.train()
+    for step in range(first, run.steps):
+        rate = rule.learning_rate * rate_factor(step, run.steps, schedule)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        for number in range(step * run.accumulate, (step + 1) * run.accumulate):
+            batch = _to(next(batches), accelerator.device)
+            # Two processes draw what one process draws in two passes.
+            generator = seeded(run.seed, 1, number * num_processes + process)
+            with accelerator.accumulate(step_module):
+                losses = step_module(batch, Clock(step, run.steps, order.epoch(number), generator))
+                fail_if_not_finite(losses, batch, step, folder, process)
+                accelerator.backward(losses["total"])
+                if accelerator.sync_gradients:
+                    _clip(accelerator, step_module, rule)
+                optimizer.step()
+                optimizer.zero_grad()
+            journal.count(losses, run.accumulate)
+        if average is not None:
+            average.update(step)
+        done = step + 1
+        journal.step(done, rate, tell=done % run.log_every == 0 or done == run.steps)
+        if run.validate_every and task.num_held_out and (done % run.validate_every == 0 or done == run.steps):
+            with average.applied() if average is not None else torch.no_grad():
+                journal.write(done, validate(task, inner, run, accelerator, step))
+                if accelerator.is_main_process:
+                    _write_samples(task, run, folder / "samples" / f"step-{done:08d}")
+            step_module.train()
+        if done % run.checkpoint_every == 0 or done == run.steps:
+            save_checkpoint(folder / "checkpoints", done, progress, keep=run.keep_checkpoints, **here)
+    journal.close()
+    model.eval()
+    if average is not None:
+        average.apply()
+    if accelerator.is_main_process:
+        task.save(folder / "model")
+    accelerator.end_training()
+    return model
+
+
+@torch.no_grad()
+def validate(task: TrainingTask, module: nn.Module, run: RunConfig, accelerator: Any, step: int) -> dict[str, float]:
+    """Means over the held-out items of what the task measures, each process its share, merged in the order of ranks."""
+    module.eval()
+    share = range(accelerator.process_index, task.num_held_out, accelerator.num_processes)
+    items = [task.num_items + number for number in share]
+    starts = range(0, len(items), run.batch_size)[: run.validation_batches or None]
+    means: dict[str, MeanAccumulator] = {}
+    for start in starts:
+        chosen = items[start : start + run.batch_size]
+        generator = seeded(run.seed, 2, chosen[0])
+        batch = _to(task.batch(chosen, generator), accelerator.device)
+        for name, value in module(batch, Clock(step, run.steps, 0.0, generator)).items():
+            means.setdefault(name, MeanAccumulator()).update(value.cpu(), weight=len(chosen))
+    # A process without held-out items takes part with empty means, under the names that the others have.
+    names: list[Any] = [None] * accelerator.num_processes
+    if accelerator.num_processes > 1:
+        torch.distributed.all_gather_object(names, sorted(means))
+    for name in sorted({name for found in names for name in found or ()}):
+        means.setdefault(name, MeanAccumulator())
+    merged = {name: merge_processes(mean) for name, mean in sorted(means.items())}
+    return {f"validation/{name}": float(mean.compute()) for name, mean in merged.items()}
+
+
+def _loader(task: TrainingTask, order: BatchOrder, run: RunConfig, numbers: range) -> torch.utils.data.DataLoader[Any]:
+    return torch.utils.data.DataLoader(
+        NumberedBatches(task, order),
+        batch_size=None,
+        sampler=numbers,
+        num_workers=run.workers,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # or else it would draw from the global one, and a resumed run once more
+    )
+
+
+def _clip(accelerator: Any, module: nn.Module, rule: OptimizerConfig) -> None:
+    if rule.clip_norm:
+        accelerator.clip_grad_norm_(module.parameters(), rule.clip_norm)
+    if rule.clip_value:
+        accelerator.clip_grad_value_(module.parameters(), rule.clip_value)
+
+
+def _to(batch: Any, device: torch.device) -> Any:
+    return require("accelerate", extra="train", purpose="Training").utils.send_to_device(batch, device)
+
+
+def _write_samples(task: TrainingTask, run: RunConfig, folder: Path) -> None:
+    from cospeech.viz import save_html
+
+    for number in range(min(run.sample_clips, task.num_held_out)):
+        motion = task.sample(number, seeded(run.seed, 3, number))
+        if motion is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            save_html(motion, folder / f"{number:03d}.html", title=f"{folder.name}, clip {number}")

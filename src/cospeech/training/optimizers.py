@@ -1,0 +1,41 @@
+"""Optimizers and learning rates by their configurations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from cospeech.training.config import OptimizerConfig, ScheduleConfig
+
+__all__ = ["make_optimizer", "rate_factor"]
+
+
+def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimizerConfig) -> torch.optim.Optimizer:
+    """The optimizer over the parameters that are trained, in one fused pass."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    settings = {"lr": config.learning_rate, "weight_decay": config.weight_decay, "fused": True}
+    if config.name == "sgd":
+        return torch.optim.SGD(trained, momentum=config.betas[0], **settings)
+    rule = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.name]
+    return rule(trained, betas=config.betas, **settings)
+
+
+def rate_factor(step: int, total_steps: int, config: ScheduleConfig) -> float:
+    """What the learning rate is multiplied by in optimizer step ``step``, from 0.
+
+    Example:
+        >>> cosine = ScheduleConfig(name="cosine", warmup_steps=4)
+        >>> [round(rate_factor(step, 40, cosine), 2) for step in (0, 2, 4, 22, 40)]
+        [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+    if step < config.warmup_steps:
+        return config.warmup_start + (1 - config.warmup_start) * step / config.warmup_steps
+    if config.name == "cosine":
+        share = (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
+        return config.floor + (1 - config.floor) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+    if config.name == "milestones":
+        return config.factor ** sum(step >= milestone for milestone in config.milestones)
+    return 1.0

@@ -1,0 +1,82 @@
+"""Which items make which batch: a function of the seed and of the batch's number, so there is no position to keep.
+
+Each epoch is a permutation of all items, and epochs follow each other without a gap: a batch may straddle two. The
+batch of ``num_processes`` processes is one run of that order, cut into one piece for each. So two processes see what one
+process with batches twice as large would see, and a resumed training sees what it would have seen.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from cospeech.training.task import TrainingTask
+
+__all__ = ["BatchOrder", "NumberedBatches", "seeded"]
+
+
+class BatchOrder(NamedTuple):
+    """The order of items.
+
+    Attributes:
+        num_items: How many there are.
+        batch_size: Of one process.
+        seed: Of the permutations.
+        process: Number of this process.
+        num_processes: How many there are.
+
+    Example:
+        >>> whole = BatchOrder(10, 4, seed=0)
+        >>> halves = [BatchOrder(10, 2, 0, process, 2) for process in range(2)]
+        >>> all(whole.items(n) == halves[0].items(n) + halves[1].items(n) for n in range(20))
+        True
+    """
+
+    num_items: int
+    batch_size: int
+    seed: int
+    process: int = 0
+    num_processes: int = 1
+
+    def items(self, number: int) -> list[int]:
+        """The items of this process's batch ``number``, from 0."""
+        first = (number * self.num_processes + self.process) * self.batch_size
+        places = range(first, first + self.batch_size)
+        return [int(_permutation(self.num_items, self.seed, at // self.num_items)[at % self.num_items]) for at in places]
+
+    def epoch(self, number: int) -> float:
+        """How often each item has been seen before batch ``number``."""
+        return number * self.num_processes * self.batch_size / self.num_items
+
+
+class NumberedBatches(Dataset[Any]):
+    """The batches of a task, by their numbers, for ``torch.utils.data.DataLoader``."""
+
+    def __init__(self, task: TrainingTask, order: BatchOrder):
+        if order.num_items < 1:
+            raise ValueError("There is nothing to learn from: the task has no items. Look at the data's report.")
+        self.task, self.order = task, order
+
+    def __getitem__(self, number: int) -> Any:
+        generator = seeded(self.order.seed, number, self.order.process)
+        return self.task.batch(self.order.items(number), generator)
+
+
+def seeded(*numbers: int) -> torch.Generator:
+    """A generator on the CPU whose draws follow from all the numbers."""
+    state = 0
+    for number in numbers:  # splitmix64: neighbouring numbers give unrelated seeds
+        state = (state + number + 0x9E3779B97F4A7C15) % 2**64
+        state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        state = (state ^ (state >> 27)) * 0x94D049BB133111EB % 2**64
+        state ^= state >> 31
+    return torch.Generator().manual_seed(state % 2**63)
+
+
+@lru_cache(maxsize=2)
+def _permutation(num_items: int, seed: int, epoch: int) -> Tensor:
+    return torch.randperm(num_items, generator=seeded(seed, epoch))
