@@ -5,6 +5,7 @@ __all__ = [
     "CheckpointError",
     "CospeechError",
     "EvaluationError",
+    "LicenceError",
     "MissingExtraError",
     "ModelNotFoundError",
     "MotionFileError",
@@ -29,6 +30,10 @@ class EvaluationError(CospeechError):
 
 class CheckpointError(CospeechError):
     """Weights or a configuration do not fit the model they are for."""
+
+
+class LicenceError(CospeechError):
+    """The terms of a checkpoint do not allow what it is wanted for."""
 
 
 class MissingExtraError(CospeechError, ImportError):

@@ -17,7 +17,6 @@ from cospeech.errors import CheckpointError
 __all__ = ["MAX_RANK", "TensorFile", "file_inside"]
 
 MAX_RANK = 16
-_REPOSITORIES = ("models--", "datasets--")  # how folders of huggingface_hub's cache begin
 
 
 def file_inside(folder: str | os.PathLike[str], name: str) -> Path:
@@ -35,11 +34,7 @@ def file_inside(folder: str | os.PathLike[str], name: str) -> Path:
     """
     path = Path(folder) / name
     root, real = Path(os.path.realpath(folder)), Path(os.path.realpath(path))
-    allowed = [root]
-    for ancestor in (root, *root.parents):
-        if ancestor.parent.name == "snapshots" and ancestor.parent.parent.name.startswith(_REPOSITORIES):
-            allowed.append(ancestor.parent.parent / "blobs")
-    if not any(real.is_relative_to(place) for place in allowed):
+    if not real.is_relative_to(root) and not _is_blob(path):
         raise CheckpointError(f"{path} leads out of its folder, to {real}; put the file itself there.")
     return path
 
@@ -62,7 +57,7 @@ class TensorFile:
         self._file = open(path, "rb", buffering=0)  # noqa: SIM115 (closed on leaving the context)
         self.size = os.fstat(self._file.fileno()).st_size
         self._map = None
-        if self.size and _is_blob(Path(os.path.realpath(path))):
+        if self.size and _is_blob(Path(path)):
             # A private copy of each page that is written to, as training would.
             self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
 
@@ -106,4 +101,10 @@ class TensorFile:
 
 
 def _is_blob(path: Path) -> bool:
-    return path.parent.name == "blobs" and path.parent.parent.name.startswith(_REPOSITORIES)
+    """Whether a file of a snapshot is linked to the blobs of its repository, or to those that repositories share."""
+    folder, real = Path(os.path.realpath(path.parent)), Path(os.path.realpath(path))
+    for snapshot in (folder, *folder.parents):
+        repository = snapshot.parent.parent
+        if snapshot.parent.name == "snapshots" and repository.name.startswith(("models--", "datasets--")):
+            return any(real.is_relative_to(place / "blobs") for place in (repository, repository.parent))
+    return False
