@@ -12,7 +12,15 @@ import torch
 
 from cospeech.errors import CheckpointError
 from cospeech.hub import load_published, save_tensors
-from cospeech.pipelines import EmagePipeline, load_pipeline, load_published_emage, load_published_emage_codec
+from cospeech.models import CamnConfig, CamnModel, DiscoConfig, DiscoModel
+from cospeech.motion import Motion
+from cospeech.pipelines import (
+    EmagePipeline,
+    UpperBodyPipeline,
+    load_pipeline,
+    load_published_emage,
+    load_published_emage_codec,
+)
 
 NAME = "H-Liu1997/emage_audio"
 LEGACY = {
@@ -33,7 +41,8 @@ for name, load in {asked!r}:
         print("RESULT", error)
         continue
     motion = pipeline(0.5 * torch.randn(20000, generator=torch.Generator().manual_seed(0)), source_rate_hz=16000)
-    print("RESULT", type(pipeline).__name__, motion.num_frames, float(motion.expressions.double().sum()))
+    total = motion.expressions.double().sum() + motion.local_rotations().double().sum()
+    print("RESULT", type(pipeline).__name__, motion.num_frames, float(total))
 """
 
 
@@ -56,6 +65,10 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 def speech() -> torch.Tensor:
     return 0.5 * torch.randn(20000, generator=torch.Generator().manual_seed(0))
+
+
+def total_of(motion: Motion) -> float:
+    return float(motion.expressions.double().sum() + motion.local_rotations().double().sum())
 
 
 def test_layout(published: Path) -> None:
@@ -90,10 +103,27 @@ def test_from_the_hub(hub, published: Path, small_emage: EmagePipeline, tmp_path
     for line in lines:
         name, num_frames, total = line.split()
         assert (name, int(num_frames)) == ("EmagePipeline", motion.num_frames)
-        assert float(total) == pytest.approx(float(motion.expressions.double().sum()), rel=1e-4)
+        assert float(total) == pytest.approx(total_of(motion), rel=1e-4)
     assert not any("log.txt" in request for request in hub.requests)
     # Where there is safetensors, no pickle is fetched.
     assert not any("someone/safe" in request and ".bin" in request for request in hub.requests)
+
+
+@pytest.mark.parametrize("system", ["camn", "disco"])
+def test_upper_body_networks_from_the_hub(hub, tmp_path: Path, system: str) -> None:
+    sizes = {"hidden_dim": 12, "num_layers": 2, "audio_dim": 8, "speaker_dim": 3}
+    model = CamnModel(CamnConfig(**sizes)) if system == "camn" else DiscoModel(DiscoConfig(**sizes))
+    pipeline, name = UpperBodyPipeline(model), f"H-Liu1997/{system}_audio"
+    pipeline.save_published(tmp_path / "pickle")
+    pipeline.save_published(tmp_path / "safe", safetensors=True)
+    hub.repositories = {name: files_of(tmp_path / "pickle"), "someone/safe": files_of(tmp_path / "safe")}
+    result = hub.run(GENERATE.format(asked=[(name, "load_pipeline"), ("someone/safe", "load_pipeline")]))
+    assert result.returncode == 0, result.stderr
+    motion = pipeline(speech(), source_rate_hz=16000)
+    lines = [line.split()[1:] for line in result.stdout.splitlines() if line.startswith("RESULT")]
+    assert [line[:2] for line in lines] == [["UpperBodyPipeline", str(motion.num_frames)]] * 2, result.stdout
+    for line in lines:
+        assert float(line[2]) == pytest.approx(total_of(motion), rel=1e-4)
 
 
 @pytest.mark.parametrize("safetensors", [False, True])

@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from cospeech.hub.convert.camn import camn_from_published, camn_to_published, disco_from_published, disco_to_published
-from cospeech.representations import emage_matrix_to_axis_angle, scatter_joints
+from cospeech.motion import Motion
+from cospeech.pipelines import UpperBodyPipeline, load_pipeline
+from cospeech.representations import (
+    LOCAL_UPPER_JOINTS,
+    emage_matrix_to_axis_angle,
+    scatter_joints,
+    upsample_linear,
+)
 from cospeech.rotations import rot6d_to_matrix
 
 
@@ -54,3 +61,31 @@ def test_whole_clip(case):
     rotations = rot6d_to_matrix(output.reshape(*output.shape[:2], -1, 6))
     axis_angle = scatter_joints(emage_matrix_to_axis_angle(rotations))
     assert_within(axis_angle.flatten(-2), expected["axis_angle"], 1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.case("camn_forward", "disco_forward")
+def test_pipeline_from_a_published_folder(case, tmp_path):
+    """Samples in, ``Motion`` out, at full size: the published frames, shown twice as often by the published rule."""
+    system = case.name.removesuffix("_forward")
+    torch.save(published_state(case, f"{system}_audio"), tmp_path / "pytorch_model.bin")
+    config = {"model_type": f"{system}_audio", **json.loads(case.settings["config"])}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    pipeline = load_pipeline(tmp_path)
+    assert isinstance(pipeline, UpperBodyPipeline)
+    audio, expected = case.inputs["audio_i16"][0].float() / 32768 * 20, case.outputs
+    motion = pipeline(audio, source_rate_hz=16000, strict_upstream=True)
+    wanted = upsample_linear(expected["axis_angle"][0].unflatten(-1, (-1, 3)).double(), 2).float()
+    assert_within(motion.local_axis_angle, wanted, 1e-3)
+    assert not motion.expressions.any()
+    seed = rot6d_to_matrix(case.inputs["seed_motion"][0].unflatten(-1, (-1, 6)))
+    beginning = Motion.from_local_rotations(
+        torch.eye(3).repeat(4, 55, 1, 1).index_copy(1, torch.tensor(LOCAL_UPPER_JOINTS), seed),
+        translation=torch.zeros(4, 3),
+        rate_hz=15,
+    )
+    seeded = pipeline(audio, source_rate_hz=16000, strict_upstream=True, beginning=beginning)
+    said = rot6d_to_matrix(expected["seeded_motion"][0].unflatten(-1, (-1, 6)))
+    shown = seeded.local_rotations()[::2][:, list(LOCAL_UPPER_JOINTS)][0]  # both clocks begin with the first frame
+    assert_within(shown, said[0], 1e-4)
+    assert not torch.allclose(seeded.local_axis_angle, motion.local_axis_angle, atol=1e-3)
