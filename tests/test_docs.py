@@ -1,8 +1,9 @@
-"""What README and docs show is true: every Python snippet runs, every relative link leads somewhere."""
+"""What README and docs show is true: snippets run, relative links lead somewhere, the list of examples is complete."""
 
 from __future__ import annotations
 
 import re
+import runpy
 import shutil
 from pathlib import Path
 
@@ -41,3 +42,16 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
         if not re.match(r"[a-z]+:", target):
             assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
+
+
+def test_examples_are_listed_as_their_headers_say() -> None:
+    index_page = runpy.run_path(str(ROOT / "tests/run_examples.py"))["index_page"]
+    written = (ROOT / "docs/examples.md").read_text()
+    assert written == index_page(), "run `python tests/run_examples.py --index`"
+
+
+def test_examples_are_short_save_those_that_are_whole_protocols() -> None:
+    protocols = ("train_", "evaluate_", "compare_", "error_")
+    for path in (ROOT / "examples").glob("*.py"):
+        num_lines = len(path.read_text().splitlines())
+        assert num_lines < 80 or path.name.startswith(protocols), f"{path.name} has {num_lines} lines"
