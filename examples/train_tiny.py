@@ -31,7 +31,7 @@ from cospeech.data.synthetic.espeak import TRAIN_VOICES, espeak_installed, talk
 from cospeech.data.synthetic.speech import SAMPLE_RATE_HZ, record_speech
 from cospeech.data.synthetic.stress import Stresses, find_stresses
 from cospeech.losses import point_losses
-from cospeech.models.globaldiff import GlobalDiffConfig, GlobalDiffDenoiser, SpeechModel, SpeechModelConfig
+from cospeech.models import GlobalDiffConfig, GlobalDiffDenoiser, SpeechModel, SpeechModelConfig
 from cospeech.pipelines import GlobalDiffPipeline
 from cospeech.rotations import matrix_to_rot6d, rot6d_to_matrix
 from cospeech.skeleton import SMPLX, local_to_global

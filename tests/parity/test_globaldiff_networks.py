@@ -12,7 +12,7 @@ from cospeech.hub.convert.globaldiff import (
     speech_model_from_published,
     speech_model_to_published,
 )
-from cospeech.models.globaldiff import SeededDiTBlock
+from cospeech.models import SeededDiTBlock
 from cospeech.nn import inverse_frequencies, sinusoidal_positions
 
 INV_FREQ = "pos_enc.penc.inv_freq"

@@ -15,7 +15,7 @@ from cospeech.hub.convert.globaldiff import (
     speech_model_config,
     speech_model_from_published,
 )
-from cospeech.models.globaldiff import GlobalDiffDenoiser, SpeechModel
+from cospeech.models import GlobalDiffDenoiser, SpeechModel
 from cospeech.nn import inverse_frequencies
 from cospeech.representations import GlobalRot6D, globaldiff_matrix_to_axis_angle
 from cospeech.rotations import axis_angle_to_matrix

@@ -29,16 +29,9 @@ from cospeech.models.emage_vqvae import (
 )
 from cospeech.models.evaluators import SkeletonAutoencoder, SkeletonAutoencoderConfig
 from cospeech.models.gesture_embedding import GestureAutoencoder, GestureAutoencoderConfig, GestureEmbedding
-from cospeech.models.globaldiff import (
-    BlockConditioning,
-    Conditioning,
-    GlobalDiffConfig,
-    GlobalDiffDenoiser,
-    Modulations,
-    SeededDiTBlock,
-    SpeechModel,
-    SpeechModelConfig,
-)
+from cospeech.models.globaldiff import GlobalDiffConfig, GlobalDiffDenoiser
+from cospeech.models.globaldiff_block import BlockConditioning, Conditioning, Modulations, SeededDiTBlock
+from cospeech.models.globaldiff_speech import SpeechModel, SpeechModelConfig
 from cospeech.models.globaldiff_stacked import StackedDenoiser, optimize_denoiser
 from cospeech.models.masked_vae import MaskedVAE, MaskedVAEConfig, MotionLatents, ReconstructedMotion, sample_latents
 from cospeech.models.motionstreamer import LatentTransformer, MotionStreamer, MotionStreamerConfig

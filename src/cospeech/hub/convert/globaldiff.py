@@ -20,7 +20,8 @@ from cospeech.hub.convert._blocks import (
     two_layer_keys,
 )
 from cospeech.hub.convert._table import Constant, Key, KeyTable
-from cospeech.models.globaldiff import GlobalDiffConfig, GlobalDiffDenoiser, SpeechModel, SpeechModelConfig
+from cospeech.models.globaldiff import GlobalDiffConfig, GlobalDiffDenoiser
+from cospeech.models.globaldiff_speech import SpeechModel, SpeechModelConfig
 from cospeech.nn import inverse_frequencies
 
 __all__ = [
