@@ -1,13 +1,16 @@
 """DiffSHEG at the published sizes on one CPU thread: the published order of work against ours, same numbers.
 
-    python tests/benchmarks/bench_diffsheg.py            # both configurations, a few minutes
+    python tests/benchmarks/bench_diffsheg.py            # both configurations, some minutes
     python tests/benchmarks/bench_diffsheg.py beat 1     # one of them, seconds for each contestant
 
-"plain" does in every evaluation what the published program does: time and speaker perceptrons, the linear layers of
-every style, both encoders of speech features, the audio encoder, the whole fusion (for both halves of a guided batch),
-a LayerNorm before each of query, key and value. "prepared" is this library's order. "packed" is the same after
-``optimize``. "products" are the matrix products of a prepared evaluation alone, the time that order of work cannot
-beat, with plain and with packed weights. A row is a window that continues another; features are given.
+"published" is ``published_diffsheg.py``, stock layers and nothing kept from one evaluation to the next. "prepared" is
+this library's order of work on plain layers. "packed" is the same on the layers that ``cospeech.nn.optimize`` found
+fastest, "buffered" ``BufferedDiffSHEG``; ``optimize_diffsheg`` takes the faster of the two. "int8" rounds the operands
+of the products. "products" are the matrix products of a prepared evaluation alone, on the same rows, the time that this
+order of work cannot beat: plain layers, packed ones, and bare products into memory that is there already.
+
+A row is a window that continues another; speech features are given, and what they cost is a row of its own (HuBERT
+large as published, with random weights, where transformers is installed).
 """
 
 from __future__ import annotations
@@ -16,106 +19,31 @@ import sys
 import time
 
 import torch
-import torch.nn.functional as F
+from published_diffsheg import PublishedDiffSHEG
 from timing import compare
 from torch import Tensor, nn
 
-from cospeech.models import DiffSHEGConfig, DiffSHEGDenoiser
-from cospeech.nn import optimize, timestep_embedding
+from cospeech.audio import SpeechEncoder
+from cospeech.audio.diffsheg import HubertTrack, diffsheg_mel
+from cospeech.hub.convert.diffsheg import diffsheg_to_published
+from cospeech.models import BufferedDiffSHEG, DiffSHEGConfig, DiffSHEGDenoiser
+from cospeech.nn import optimize
 from cospeech.pipelines import DiffSHEGSampling
+from cospeech.schedulers import NoiseSchedule, linear_betas, strided_spacing
 
 CONFIGS = {
-    "beat": (DiffSHEGConfig(), DiffSHEGSampling()),
-    "show": (DiffSHEGConfig.show(), DiffSHEGSampling.show()),
+    "beat": (DiffSHEGConfig(), DiffSHEGSampling(), 15),
+    "show": (DiffSHEGConfig.show(), DiffSHEGSampling.show(), 30),
 }
+LEVEL = 7  # of 25, in the middle of a window that continues another
 
 
-def plain_style(style: nn.Module, y: Tensor, condition: Tensor) -> Tensor:
-    """FiLM from the condition, every time."""
-    scale, shift = style.condition(F.silu(condition))[:, None].chunk(2, -1)
-    return style.out(F.silu(style.norm(y) * (1 + scale) + shift))
-
-
-def plain_layer(layer: nn.Module, x: Tensor, condition: Tensor) -> Tensor:
-    """Attention and feed-forward as published: three products after three normalisations."""
-    weights = layer.attention.query_key_value.weight.chunk(3)
-    biases = layer.attention.query_key_value.bias.chunk(3)
-    heads = layer.attention.num_heads
-    query, key, value = (
-        F.linear(layer.attention_norm(x), weight, bias).unflatten(-1, (heads, -1))
-        for weight, bias in zip(weights, biases, strict=True)
-    )
-    summary = torch.einsum("bnhd,bnhl->bhdl", key.softmax(1), value)
-    y = torch.einsum("bnhd,bhdl->bnhl", query.softmax(-1), summary).flatten(-2)
-    x = x + plain_style(layer.attention_style, y, condition)
-    return x + plain_style(layer.feedforward_style, layer.feedforward(x), condition)
-
-
-def plain_branch(branch: nn.Module, weights: list, x: Tensor, positions: Tensor, *conditions: Tensor, scale: float):
-    """One branch; for guidance everything is doubled."""
-    embedded, speaker, audio, speech, estimate = conditions
-    x = branch.motion_in(x) + positions
-    if scale != 1:
-        doubled = (x, embedded, speaker, audio, speech, estimate)
-        x, embedded, speaker, audio, speech, estimate = (None if t is None else torch.cat([t, t]) for t in doubled)
-    condition = branch.time_embedding(embedded) + branch.speaker_embedding(speaker)
-    audio, encoded = branch.audio_in(audio), branch.speech_encoder(speech)
-    context = [audio, encoded] if estimate is None else [audio, encoded, estimate]
-    for layer, weight in zip(branch.layers, weights, strict=True):
-        fused = torch.cat([x, *context], -1)
-        if scale != 1:
-            half = len(x) // 2
-            fused = torch.cat([fused[:half], branch.null_condition.expand(half, x.shape[1], -1)])
-        fusion = layer.fusion
-        x = x + fusion.out(F.silu(F.linear(fusion.norm(fused), weight, fusion.bias)))
-        x = plain_layer(layer.layer, x, condition)
-    noise = branch.out(x)
-    if scale == 1:
-        return noise
-    conditional, without = noise.chunk(2)
-    return without + scale * (conditional - without)
-
-
-def plain_evaluation(denoiser, joined, noisy, timestep, mel, speech, speaker, scale):
-    """The whole network in the published order."""
-    config = denoiser.config
-    embedded = timestep_embedding(timestep, config.hidden_dim)
-    encoded = plain_layer(denoiser.audio_encoder, 2 * mel, denoiser.time_embedding(embedded))
-    audio = torch.cat([mel, encoded], -1)
-    positions = denoiser.positions[: noisy.shape[1]]
-    parts, estimate = {}, None
-    of_noisy, of_noise = denoiser._clean_weights(timestep[None], noisy)[0]
-    for name in config.branches:
-        motion = noisy[..., config.channels(name)]
-        parts[name] = plain_branch(
-            denoiser.branches[name],
-            joined[name],
-            motion,
-            positions,
-            embedded,
-            speaker,
-            audio,
-            speech,
-            estimate,
-            scale=scale,
-        )
-        estimate = of_noisy * motion - of_noise * parts[name]
-    return torch.cat([parts["gesture"], parts["expression"]], -1)
-
-
-def products(linears: list[nn.Module], inputs: list[Tensor]):
-    """The matrix products of an evaluation and nothing else."""
-    for linear, x in zip(linears, inputs, strict=True):
-        linear(x)
-
-
-def record_products(denoiser: nn.Module, evaluate) -> tuple[list[nn.Module], list[Tensor]]:
+def record_products(denoiser: nn.Module, evaluate) -> list[tuple[nn.Module, Tensor]]:
     """The linear layers in the order of an evaluation, with their inputs."""
-    linears, inputs, handles = [], [], []
+    products, handles = [], []
 
     def keep(module, args, output):
-        linears.append(module)
-        inputs.append(args[0].clone())
+        products.append((module, args[0].clone()))
 
     for module in denoiser.modules():
         if isinstance(module, nn.Linear) or type(module).__name__.endswith("Linear"):
@@ -123,73 +51,137 @@ def record_products(denoiser: nn.Module, evaluate) -> tuple[list[nn.Module], lis
     evaluate()
     for handle in handles:
         handle.remove()
-    return linears, inputs
+    return products
+
+
+def run_products(products):
+    for linear, x in products:
+        linear(x)
+
+
+def bare_products(products):
+    """The same as calls of the BLAS on weights that lie input by input, results overwritten in place."""
+    held = [(x.flatten(0, -2), linear.weight.t().contiguous()) for linear, x in products]
+    results = {(len(x), weight.shape[1]): torch.empty(len(x), weight.shape[1]) for x, weight in held}
+
+    def run():
+        for x, weight in held:
+            torch.mm(x, weight, out=results[len(x), weight.shape[1]])
+
+    return run
+
+
+def feature_extractors(frame_rate_hz: int, seconds: float):
+    """Mel and HuBERT of one window."""
+    from transformers import HubertConfig, HubertModel
+
+    config = HubertConfig(
+        hidden_size=1024,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        intermediate_size=4096,
+        do_stable_layer_norm=True,
+        feat_extract_norm="layer",
+        conv_bias=True,
+    )
+    track = HubertTrack(SpeechEncoder(HubertModel(config).eval(), normalizes=True))
+    waveform = torch.randn(int(16000 * seconds))
+    return {
+        "mel": lambda: diffsheg_mel(waveform, 16000.0, frame_rate_hz=frame_rate_hz),
+        "HuBERT": lambda: track(waveform, round(seconds * frame_rate_hz)),
+    }
 
 
 @torch.inference_mode()
 def run(name: str, seconds: float) -> None:
-    config, sampling = CONFIGS[name]
+    config, sampling, frame_rate_hz = CONFIGS[name]
     denoiser = DiffSHEGDenoiser(config).eval()
     for parameter in denoiser.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.02)
     num_frames, scale = sampling.window_frames, sampling.guidance_scale
+    schedule = NoiseSchedule(linear_betas(1000)).respace(strided_spacing(1000, sampling.num_steps))
+    published = PublishedDiffSHEG(config, schedule, scale).eval()
+    published.load_state_dict(diffsheg_to_published(denoiser))
+
     noisy, mel = torch.randn(1, num_frames, config.motion_dim), torch.rand(1, num_frames, config.mel_dim)
     speech, speaker = torch.randn(1, num_frames, config.speech_feature_dim), torch.tensor([1])
+    known = torch.randn(1, sampling.overlap_frames, config.motion_dim)
+    generator, level = torch.Generator().manual_seed(0), torch.tensor([LEVEL])
+    person = nn.functional.one_hot(speaker, config.num_speakers).float()
     foppas = sampling.foppas()
     timesteps = torch.tensor(foppas.timesteps(inpainted=True))
+    at = timesteps.tolist().index(schedule.timesteps[LEVEL])
     calls, new_frames = foppas.num_calls(inpainted=True), num_frames - sampling.overlap_frames
-    packed = optimize(denoiser, rows=num_frames)
-    joined = {}
-    for branch_name, branch in denoiser.branches.items():
-        joined[branch_name] = [
-            torch.cat([part.weight for part in layer.fusion._parts()], 1).contiguous() for layer in branch.layers
-        ]
+    rows = num_frames if scale == 1 else 2 * num_frames
 
-    networks = {"prepared": denoiser, "packed": packed}
-    conditionings, contestants = {}, {}
-    contestants["plain"] = lambda: plain_evaluation(denoiser, joined, noisy, timesteps[:1], mel, speech, speaker, scale)
+    def draw(kind, shape):
+        return torch.randn(*shape, generator=generator)
+
+    networks = {
+        "prepared": denoiser,
+        "packed": optimize(denoiser, rows=rows),
+        "buffered": BufferedDiffSHEG(denoiser).eval(),
+        "int8": optimize(denoiser, precision="int8", rows=rows),
+    }
+    given = (mel, speech, person)
+    contestants = {"published": lambda: published.step(noisy, level, known, *given, generator)}
+    reference, errors = published(noisy, level, *given), {}
     for label, network in networks.items():
         modulations = network.modulate(speaker, timesteps)
 
         def prepare(network=network, modulations=modulations):
             return network.prepare(mel, speech, speaker, timesteps, modulations=modulations, guidance_scale=scale)
 
-        conditionings[label] = prepare()
+        conditioning = prepare()[at]
 
-        def evaluate(network=network, conditioning=conditionings[label][0]):
+        def evaluate(network=network, conditioning=conditioning):
             return network.denoise(noisy, conditioning)
 
-        linears, inputs = record_products(network, evaluate)
-        contestants[f"{label}, preparing"] = prepare
-        contestants[label] = evaluate
-        contestants[f"{label}, products"] = lambda linears=linears, inputs=inputs: products(linears, inputs)
-    contestants["modulating"] = lambda: denoiser.modulate(speaker, timesteps)
+        def step(evaluate=evaluate):
+            sample = foppas.steps.step(evaluate(), schedule.timesteps[LEVEL], noisy)
+            return foppas._replace(sample, known, LEVEL, draw, None)
 
-    reference = contestants["plain"]()
-    for label in networks:
-        error = (contestants[label]() - reference).abs().max() / reference.std()
-        print(f"{name}, {label}: largest difference from plain {error:.1e} of the spread")
-    times = compare(contestants, seconds=seconds)
+        errors[label] = (evaluate() - reference).abs().max() / reference.std()
+        contestants[f"{label}, preparing"], contestants[label] = prepare, step
+        if label in ("prepared", "packed"):
+            products = record_products(network, evaluate)
+            contestants[f"{label}, products"] = lambda products=products: run_products(products)
+        if label == "prepared":
+            contestants["buffered, products"] = bare_products(products)
+    contestants["modulating"] = lambda: denoiser.modulate(speaker, torch.tensor(foppas.steps.clock))
+    times = compare(contestants, seconds=seconds, clock=time.thread_time)
+    features = compare(
+        feature_extractors(frame_rate_hz, new_frames / frame_rate_hz), seconds=seconds, clock=time.thread_time
+    )
 
-    plain_window = calls * times["plain"]
+    slow = calls * times["published"]
+    bound = calls * times["buffered, products"]
     print(f"\n{name}: {calls} evaluations for {new_frames} new frames, guidance {scale:g}\n")
     print(
-        "| order of work | evaluation, ms | preparing a window, ms | window, s | frames/s | x plain | x its products |"
+        "| order of work | step, ms | preparing, ms | window, s | frames/s | x published | x its products "
+        "| x bare products | first frame, s | features, share | difference |\n" + "| --- " * 11 + "|"
     )
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    rate = new_frames / plain_window
-    print(f"| plain | {1e3 * times['plain']:.1f} | | {plain_window:.2f} | {rate:.1f} | 1 | |")
+    heard = sum(features.values())
+    print(
+        f"| published | {1e3 * times['published']:.1f} | | {slow:.2f} | {new_frames / slow:.1f} | 1 | "
+        f"| {slow / bound:.2f} | {sampling.num_steps * times['published']:.2f} | {heard / (heard + slow):.0%} | |"
+    )
     for label in networks:
-        window = calls * times[label] + times[f"{label}, preparing"]
-        bound = window / (calls * times[f"{label}, products"])
+        preparing = times[f"{label}, preparing"]
+        window = calls * times[label] + preparing
+        own = f"{label}, products"
+        ratio = f"{window / (calls * times[own]):.2f}" if own in times else ""
+        first = sampling.num_steps * (times[label] + preparing / len(timesteps)) + times["modulating"]
         print(
-            f"| {label} | {1e3 * times[label]:.1f} | {1e3 * times[f'{label}, preparing']:.0f} | {window:.2f} "
-            f"| {new_frames / window:.1f} | {plain_window / window:.2f} | {bound:.2f} |"
+            f"| {label} | {1e3 * times[label]:.1f} | {1e3 * preparing:.0f} | {window:.2f} | {new_frames / window:.1f} "
+            f"| {slow / window:.2f} | {ratio} | {window / bound:.2f} | {first:.2f} | {heard / (heard + window):.0%} "
+            f"| {errors[label]:.0e} |"
         )
-    steps = sampling.num_steps
-    first = steps * times["packed"] + times["packed, preparing"] * steps / len(timesteps) + times["modulating"]
-    print(f"\nOnce for a speaker {1e3 * times['modulating']:.0f} ms; the first window, packed, takes {first:.2f} s.\n")
+    print(
+        f"\nBeside that, once for a speaker {1e3 * times['modulating']:.0f} ms, and for the features of a window "
+        f"{1e3 * features['HuBERT']:.0f} ms of HuBERT and {1e3 * features['mel']:.1f} ms of mel."
+    )
 
 
 if __name__ == "__main__":
@@ -197,6 +189,8 @@ if __name__ == "__main__":
     start = time.perf_counter()
     names = [argument for argument in sys.argv[1:] if argument in CONFIGS] or list(CONFIGS)
     numbers = [float(argument) for argument in sys.argv[1:] if argument not in CONFIGS]
+    print("Speech features are given; the first frame comes after a window. `difference` is the largest one from")
+    print("published, in spreads of the result.")
     for name in names:
         run(name, numbers[0] if numbers else 4.0)
-    print(f"{time.perf_counter() - start:.0f} s in all")
+    print(f"\n{time.perf_counter() - start:.0f} s in all")
