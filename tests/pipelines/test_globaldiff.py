@@ -144,6 +144,21 @@ def test_what_is_optimized_is_neither_saved_nor_optimized_again(pipeline: Global
     assert_same(generate(fast, speech(2.5)), generate(pipeline, speech(2.5)), tolerance=1e-3)
 
 
+def test_guidance_of_any_batch_leads_away_from_nobody(pipeline: GlobalDiffPipeline, tmp_path: Path) -> None:
+    clips = [speech(0.4, 1), speech(3.0, 2)]
+    guided = rebuilt(pipeline, guidance_scale=2.5)
+    together = guided.batch(clips, speakers=[1, 3], seeds=[7, 8], source_rate_hz=RATE)
+    for clip, speaker, seed, motion in zip(clips, (1, 3), (7, 8), together, strict=True):
+        assert_same(motion, generate(guided, clip, speaker=speaker, seed=seed))
+        plain = generate(pipeline, clip, speaker=speaker, seed=seed)
+        assert not torch.allclose(motion.global_rotations(), plain.global_rotations(), atol=1e-2)
+    guided.save_pretrained(tmp_path)
+    assert load_pipeline(tmp_path).guidance_scale == 2.5
+    assert guided.optimize().guidance_scale == guided.to("cpu").guidance_scale == 2.5
+    with pytest.raises(ValueError, match="`guidance_scale` must be finite and not negative"):
+        rebuilt(pipeline, guidance_scale=float("nan"))
+
+
 def test_another_device_is_another_pipeline(pipeline: GlobalDiffPipeline) -> None:
     other = pipeline.to("cpu")
     assert other is not pipeline

@@ -15,7 +15,6 @@ from cospeech.pipelines.globaldiff import WindowInputs, bind_denoiser
 from cospeech.pipelines.globaldiff_published import (
     GLOBALDIFF_FILES,
     PublishedGlobalDiff,
-    bind_guided_denoiser,
     published_file,
 )
 
@@ -77,8 +76,8 @@ def test_guidance_works_for_any_batch(networks) -> None:
     with torch.no_grad():
         plain = bind_denoiser(denoiser, inputs, seed, times)
         nobody = bind_denoiser(denoiser, inputs._replace(speakers=torch.zeros(3, dtype=torch.long)), seed, times)
-        one = bind_guided_denoiser(denoiser, inputs, seed, times)(inputs.noise, 0.5)
-        strong = bind_guided_denoiser(denoiser, inputs, seed, times, guidance_scale=3.0)(inputs.noise, 0.5)
+        one = bind_denoiser(denoiser, inputs, seed, times)(inputs.noise, 0.5)
+        strong = bind_denoiser(denoiser, inputs, seed, times, guidance_scale=3.0)(inputs.noise, 0.5)
         expected = nobody(inputs.noise, 0.5) + 3 * (plain(inputs.noise, 0.5) - nobody(inputs.noise, 0.5))
         torch.testing.assert_close(one, plain(inputs.noise, 0.5))
     torch.testing.assert_close(strong, expected, rtol=1e-4, atol=1e-4)

@@ -6,8 +6,14 @@ import pytest
 import torch
 
 from cospeech.losses import point_losses
-from cospeech.models import GlobalDiffConfig, GlobalDiffDenoiser, MaskedVAE, MaskedVAEConfig
-from cospeech.models import SpeechModel, SpeechModelConfig
+from cospeech.models import (
+    GlobalDiffConfig,
+    GlobalDiffDenoiser,
+    MaskedVAE,
+    MaskedVAEConfig,
+    SpeechModel,
+    SpeechModelConfig,
+)
 from cospeech.rotations import axis_angle_to_matrix, matrix_to_rot6d
 from cospeech.skeleton import SMPLX, anchor_offsets, anchor_points
 from cospeech.training import (

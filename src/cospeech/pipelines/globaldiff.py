@@ -39,12 +39,13 @@ from cospeech.models import GlobalDiffDenoiser, SpeechModel, StackedDenoiser, op
 from cospeech.motion import Motion
 from cospeech.nn import optimize
 from cospeech.nn.optimization import Precision
+from cospeech.pipelines.globaldiff_windows import WindowInputs, WindowSampler, bind_denoiser, check_guidance
 from cospeech.pipelines.index import INDEX_FILE, read_index, write_index
 from cospeech.pipelines.pipeline import Pipeline, ProgressCallback
 from cospeech.pipelines.progress import collect
 from cospeech.pipelines.speech_windows import WindowClock
 from cospeech.representations import GlobalRot6D
-from cospeech.samplers import GlobalDiffSampler, Predict, WindowState, draw_noise
+from cospeech.samplers import GlobalDiffSampler, WindowState, draw_noise
 
 __all__ = ["GlobalDiffPipeline", "SpeechFeatures", "WindowInputs", "bind_denoiser"]
 
@@ -64,22 +65,6 @@ class SpeechFeatures(Protocol):
 
     def to(self, device: torch.device | str, /) -> Self:
         """The same on another device."""
-
-
-class WindowInputs(NamedTuple):
-    """What the denoiser is told about one window of each clip of a batch.
-
-    Attributes:
-        noise: Where sampling starts, ``(B, T, 6 J + 3)``.
-        features: Of the speech, ``(B, T, C)``.
-        expressions: Of the face, ``(B, T, E)``.
-        speakers: As the networks number them, ``(B,)``.
-    """
-
-    noise: Tensor
-    features: Tensor
-    expressions: Tensor
-    speakers: Tensor
 
 
 class HeardWindow(NamedTuple):
@@ -107,11 +92,13 @@ class GlobalDiffSettings:
         prosody: The features that the networks were trained on.
         window_frames: Frames of a window.
         sampler: Settings of the sampler.
+        guidance_scale: See ``GlobalDiffPipeline``.
     """
 
     prosody: ProsodyConfig = field(default_factory=ProsodyConfig)
     window_frames: int = 60
     sampler: GlobalDiffSampler = field(default_factory=GlobalDiffSampler)
+    guidance_scale: float = 1.0
 
 
 class GlobalDiffPipeline(Pipeline):
@@ -125,9 +112,11 @@ class GlobalDiffPipeline(Pipeline):
             ``GlobalRot6D``.
         window_frames: Frames of a window.
         sampler: Settings of the sampler.
+        guidance_scale: 1 is the denoiser as it is; above 1 exaggerates what the speaker's identity changes, at twice
+            the work. The denoiser must have been trained with dropped speakers, as the published training does.
 
     Raises:
-        ValueError: If the parts do not fit each other.
+        ValueError: If the parts do not fit each other, or ``guidance_scale`` is not a scale.
     """
 
     def __init__(
@@ -139,7 +128,9 @@ class GlobalDiffPipeline(Pipeline):
         rest_poses: Tensor,
         window_frames: int = 60,
         sampler: GlobalDiffSampler | None = None,
+        guidance_scale: float = 1.0,
     ):
+        self.guidance_scale = check_guidance(guidance_scale)
         self.sampler = sampler = sampler or GlobalDiffSampler()
         self.num_speakers = denoiser.config.num_speakers - 1  # the networks' number 0 stands for nobody
         check_shape(
@@ -171,6 +162,7 @@ class GlobalDiffPipeline(Pipeline):
             rest_poses=rest_poses["rest_poses"].to(device),
             window_frames=settings.window_frames,
             sampler=settings.sampler,
+            guidance_scale=settings.guidance_scale,
         )
 
     def save_pretrained(self, folder: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> None:
@@ -194,7 +186,10 @@ class GlobalDiffPipeline(Pipeline):
         save_model(self.speech_model, folder / "speech_model", dtype=dtype)
         save_tensors({"rest_poses": self.rest_poses}, folder / REST_POSES_FILE)
         settings = GlobalDiffSettings(
-            prosody=self.features.config, window_frames=self.clock.window_frames, sampler=self.sampler
+            prosody=self.features.config,
+            window_frames=self.clock.window_frames,
+            sampler=self.sampler,
+            guidance_scale=self.guidance_scale,
         )
         # Last: a folder without its index is no pipeline, so a half-written one is never taken for whole.
         write_index(folder, type(self), config_to_dict(settings))
@@ -254,6 +249,7 @@ class GlobalDiffPipeline(Pipeline):
             rest_poses=rest_poses,
             window_frames=self.clock.window_frames,
             sampler=self.sampler,
+            guidance_scale=self.guidance_scale,
         )
 
     def _clip(self, blocks: Iterable[Tensor], speaker: int, seed: int, lookahead: int) -> Clip:
@@ -277,7 +273,7 @@ class GlobalDiffPipeline(Pipeline):
 
         A clip that has come to its end leaves the batch, so short clips do not cost what the longest costs.
         """
-        windows = self.sampler.windows(self._sample)
+        windows = self.sampler.windows(WindowSampler(self.denoiser, self.sampler, self.guidance_scale))
         active = list(range(len(clips)))
         state = windows.init_state(self.rest_poses[[clip.speaker - 1 for clip in clips]])
         while active:
@@ -300,20 +296,3 @@ class GlobalDiffPipeline(Pipeline):
             expressions=torch.stack([window.expressions for window in heard]),
             speakers=torch.tensor([clip.speaker for clip in clips], device=poses.device),
         )
-
-    def _sample(self, inputs: WindowInputs, seed: Tensor) -> Tensor:
-        """One window of motion and expressions, ``(B, T, 6 J + 3 + E)``."""
-        seed = seed[..., : self.denoiser.config.motion_dim]
-        predict = bind_denoiser(self.denoiser, inputs, seed, self.sampler.steps.clock)
-        return torch.cat([self.sampler.sample_window(predict, inputs.noise, seed), inputs.expressions], dim=-1)
-
-
-def bind_denoiser(
-    denoiser: GlobalDiffDenoiser | StackedDenoiser, inputs: WindowInputs, seed: Tensor, times: Sequence[float]
-) -> Predict:
-    """The denoiser with its conditions, as a sampler sees it; what all calls share is done here, once."""
-    conditioning = denoiser.prepare(
-        inputs.features, inputs.expressions, inputs.speakers, seed, torch.tensor(times, device=seed.device)
-    )
-    index_of = {time: index for index, time in enumerate(times)}
-    return lambda noisy, time: denoiser.denoise(noisy, conditioning, index_of[time])

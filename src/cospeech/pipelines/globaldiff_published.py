@@ -23,15 +23,16 @@ from cospeech._checks import check_shape
 from cospeech.errors import ModelNotFoundError
 from cospeech.hub import load_published, resolve
 from cospeech.hub.convert.globaldiff import denoiser_from_published, speech_model_from_published
-from cospeech.models import GlobalDiffDenoiser, SpeechModel
+from cospeech.models import GlobalDiffDenoiser, SpeechModel, StackedDenoiser
 from cospeech.motion import Motion
-from cospeech.pipelines.globaldiff import SpeechFeatures, WindowInputs, bind_denoiser
+from cospeech.pipelines.globaldiff import SpeechFeatures
+from cospeech.pipelines.globaldiff_windows import WindowInputs, WindowSampler, check_guidance
 from cospeech.representations import GlobalRot6D, globaldiff_matrix_to_axis_angle
 from cospeech.rotations import axis_angle_to_matrix, matrix_to_rot6d
-from cospeech.samplers import GlobalDiffSampler, Predict, WindowState, count_published_windows, guide_batched
+from cospeech.samplers import GlobalDiffSampler, WindowState, count_published_windows
 from cospeech.skeleton import SMPLX, local_to_global
 
-__all__ = ["GLOBALDIFF_FILES", "GLOBALDIFF_REPOSITORY", "PublishedGlobalDiff", "bind_guided_denoiser", "published_file"]
+__all__ = ["GLOBALDIFF_FILES", "GLOBALDIFF_REPOSITORY", "PublishedGlobalDiff", "published_file"]
 
 GLOBALDIFF_REPOSITORY = "X-Zhang/GlobalDiff"
 """Where the published weights lie on the Hugging Face Hub."""
@@ -86,7 +87,7 @@ class PublishedGlobalDiff:
 
     def __init__(
         self,
-        denoiser: GlobalDiffDenoiser,
+        denoiser: GlobalDiffDenoiser | StackedDenoiser,
         speech_model: SpeechModel,
         features: SpeechFeatures,
         *,
@@ -97,7 +98,7 @@ class PublishedGlobalDiff:
         if len(widths) > 1:
             raise ValueError(f"Features and networks must agree on `feature_dim`; got {sorted(widths)}.")
         self.denoiser, self.speech_model, self.features = denoiser.eval(), speech_model.eval(), features
-        self.guidance_scale = guidance_scale
+        self.guidance_scale = check_guidance(guidance_scale)
         self.sampler = GlobalDiffSampler(
             overlap_frames=denoiser.config.num_seed_frames, num_calls=num_calls, seams="flat"
         )
@@ -172,7 +173,7 @@ class PublishedGlobalDiff:
         seeds = [_seed(*pair).to(noises) for pair in zip(seed_poses, seed_translations, strict=True)]
         frames: list[list[Tensor]] = [[] for _ in counts]
         active = list(range(size))
-        windows = self.sampler.windows(self._sample)
+        windows = self.sampler.windows(WindowSampler(self.denoiser, self.sampler, self.guidance_scale))
         state = windows.init_state(torch.stack(seeds))
         for index in range(max(counts, default=0)):
             inputs = WindowInputs(
@@ -199,43 +200,6 @@ class PublishedGlobalDiff:
         hop = WINDOW_SAMPLES - int(SAMPLE_RATE_HZ / RATE_HZ * self.sampler.overlap_frames)
         features = self.features(waveform.unfold(0, WINDOW_SAMPLES, hop)[:num_windows])
         return features, self.speech_model(features, torch.full((len(features),), speaker, device=features.device))
-
-    def _sample(self, inputs: WindowInputs, seed: Tensor) -> Tensor:
-        seed = seed[..., : self.denoiser.config.motion_dim]
-        predict = bind_guided_denoiser(
-            self.denoiser, inputs, seed, self.sampler.steps.clock, guidance_scale=self.guidance_scale
-        )
-        return torch.cat([self.sampler.sample_window(predict, inputs.noise, seed), inputs.expressions], dim=-1)
-
-
-def bind_guided_denoiser(
-    denoiser: GlobalDiffDenoiser,
-    inputs: WindowInputs,
-    seed: Tensor,
-    times: Sequence[float],
-    *,
-    guidance_scale: float = 1.0,
-) -> Predict:
-    """The denoiser with its conditions and classifier-free guidance away from speaker 0, for any batch.
-
-    Everything but the speaker is the same on both sides: audio and seed are never dropped in training.
-
-    Args:
-        denoiser: Trained with dropped speakers.
-        inputs: Of ``B`` windows.
-        seed: ``(B, F, 6 J + 3)``.
-        times: At which the sampler will call.
-        guidance_scale: 1 is the denoiser as it is, and costs no second half.
-    """
-    if guidance_scale == 1:
-        return bind_denoiser(denoiser, inputs, seed, times)
-    both = WindowInputs(
-        noise=inputs.noise,
-        features=torch.cat([inputs.features, inputs.features]),
-        expressions=torch.cat([inputs.expressions, inputs.expressions]),
-        speakers=torch.cat([inputs.speakers, torch.zeros_like(inputs.speakers)]),
-    )
-    return guide_batched(bind_denoiser(denoiser, both, torch.cat([seed, seed]), times), guidance_scale)
 
 
 def _seed(poses: Tensor, translation: Tensor) -> Tensor:
