@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from cospeech.errors import CheckpointError
 from cospeech.hub.convert._blocks import count_layers, encoder_layer_keys, load_published_into, shape_of
 from cospeech.hub.convert._table import Constant, Key, KeyTable
 from cospeech.models.distilbert import DistilBertConfig
@@ -210,9 +211,13 @@ def _part(state: State, prefix: str) -> dict[str, Tensor]:
 
 def _join_key_value(state: State) -> dict[str, Tensor]:
     joined = {key: tensor for key, tensor in state.items() if ".k_lin." not in key and ".v_lin." not in key}
-    for key, tensor in state.items():
-        if ".k_lin." in key and key.replace(".k_lin.", ".v_lin.") in state:
-            joined[key.replace(".k_lin.", ".kv_lin.")] = torch.cat([tensor, state[key.replace(".k_lin.", ".v_lin.")]])
+    keys = [key.replace(".v_lin.", ".k_lin.") for key in state if ".k_lin." in key or ".v_lin." in key]
+    for key in dict.fromkeys(keys):
+        names = (key, key.replace(".k_lin.", ".v_lin."))
+        missing = [f"missing {name}" for name in names if name not in state]
+        if missing:
+            raise CheckpointError(f"The published weights do not fit: {'; '.join(missing)}.")
+        joined[key.replace(".k_lin.", ".kv_lin.")] = torch.cat([state[name] for name in names])
     return joined
 
 
