@@ -143,9 +143,7 @@ def test_the_evaluator_is_three_networks_in_a_file(tmp_path: Path) -> None:
     write_published(tmp_path / "ours", tmp_path / "back.ckpt")
     same(load_published(tmp_path / "back.ckpt"), state)
     assert isinstance(load_network(tmp_path / "epoch=99.ckpt", network="motion-evaluator"), nn.Module)
-    with pytest.raises(
-        ValueError, match="Unknown network None in epoch=99.ckpt; choose from text-evaluator, motion-ev"
-    ):
+    with pytest.raises(ValueError, match=r"Unknown network None in epoch=99.ckpt; choose from text-evaluator"):
         load_network(tmp_path / "epoch=99.ckpt")
 
 
@@ -162,7 +160,7 @@ def test_unused_layers_are_kept_aside(tmp_path: Path) -> None:
 
 def test_an_unknown_file_is_refused(tmp_path: Path) -> None:
     torch.save({"some.weight": torch.zeros(2)}, tmp_path / "x.pt")
-    with pytest.raises(CheckpointError, match="none of the published networks; its first keys: some.weight"):
+    with pytest.raises(CheckpointError, match=r"none of the published networks; its first keys: some.weight"):
         from_published(tmp_path / "x.pt")
 
 

@@ -149,13 +149,13 @@ def diffsheg_to_published(denoiser: DiffSHEGDenoiser) -> dict[str, Tensor]:
 def join_projections(state: State) -> dict[str, Tensor]:
     """A published state whose queries, keys and values are one product.
 
-    Where one of the three is missing they are left alone, and then reported as not fitting.
+    Where one of the three is missing, or of another shape, they are left alone, and then reported as not fitting.
     """
     joined = dict(state)
     for key in state:
         before, found, kind = key.partition("sa_block.query.")
         names = [f"{before}sa_block.{name}.{kind}" for name in _PROJECTIONS]
-        if found and all(name in state for name in names):
+        if found and all(name in state and state[name].shape == state[key].shape for name in names):
             parts = [joined.pop(name) for name in names]
             joined[f"{before}sa_block.query_key_value.{kind}"] = torch.cat(parts)
     return joined

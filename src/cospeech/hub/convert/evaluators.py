@@ -214,9 +214,12 @@ def _join_key_value(state: State) -> dict[str, Tensor]:
     keys = [key.replace(".v_lin.", ".k_lin.") for key in state if ".k_lin." in key or ".v_lin." in key]
     for key in dict.fromkeys(keys):
         names = (key, key.replace(".k_lin.", ".v_lin."))
-        missing = [f"missing {name}" for name in names if name not in state]
-        if missing:
-            raise CheckpointError(f"The published weights do not fit: {'; '.join(missing)}.")
+        problems = [f"missing {name}" for name in names if name not in state]
+        if not problems and state[names[0]].shape != state[names[1]].shape:
+            shapes = [tuple(state[name].shape) for name in names]
+            problems = [f"misshapen {names[1]}: {shapes[1]} beside keys of {shapes[0]}"]
+        if problems:
+            raise CheckpointError(f"The published weights do not fit: {'; '.join(problems)}.")
         joined[key.replace(".k_lin.", ".kv_lin.")] = torch.cat([state[name] for name in names])
     return joined
 
