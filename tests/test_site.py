@@ -13,6 +13,7 @@ import http.server
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -26,7 +27,11 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 CHROMEDRIVER = shutil.which("chromedriver")
 SCREENS = {"wide": (1400, 900), "phone": (390, 844)}
 
-pytestmark = pytest.mark.skipif(not os.environ.get("COSPEECH_SITE"), reason="COSPEECH_SITE names no built site")
+pytestmark = [
+    pytest.mark.skipif(not os.environ.get("COSPEECH_SITE"), reason="COSPEECH_SITE names no built site"),
+    # Selenium leaves sockets to its driver to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 class Links(HTMLParser):
@@ -120,6 +125,15 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     driver.quit()
 
 
+def test_search_finds_a_public_name(browser: Any, address: str) -> None:
+    browser.get(address + "index.html?q=geodesic_distance")
+    end = time.monotonic() + 30
+    while not (found := browser.execute_script("return document.querySelector('.md-search-result__link')?.href")):
+        assert time.monotonic() < end, "the search found nothing"
+        time.sleep(0.1)
+    assert "cospeech.rotations" in found
+
+
 # What sticks out of the page, what of it is cut off unreadably, and pictures that did not come.
 LOOK = """
 const wide = document.scrollingElement.scrollWidth - innerWidth;
@@ -132,8 +146,6 @@ return {wide, out: out.slice(0, 3).map(e => e.outerHTML.slice(0, 200)), lost: lo
 """
 
 
-@pytest.mark.browser
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_pages_fit_a_wide_screen_and_a_phone(browser: Any, address: str, pages: dict[Path, Links]) -> None:
     shots, faults = os.environ.get("COSPEECH_SCREENSHOTS"), []
     for path in pages:
