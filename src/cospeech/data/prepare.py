@@ -13,17 +13,17 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from cospeech.data.beat2 import FRAME_RATE_HZ, SAMPLE_RATE_HZ, Recording
 from cospeech.data.hearing import feature_dim, make_hearing
 from cospeech.data.jobs import run_jobs
-from cospeech.data.shards import WindowShards, write_shard
-from cospeech.data.sources import RecordingSource
+from cospeech.data.shards import write_shard
+from cospeech.data.sources import Source
 from cospeech.errors import CospeechError, MotionFileError
 from cospeech.io import atomic_path
 
-__all__ = ["PreparedReport", "TakeRules", "WindowSettings", "broken_shards", "open_prepared", "prepare"]
+__all__ = ["PreparedReport", "ShardMaker", "TakeRules", "WindowMaker", "broken_shards", "prepare", "shard_index"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,24 +58,43 @@ class TakeRules:
         return ""
 
 
+class ShardMaker(Protocol):
+    """How takes become a shard; a frozen dataclass, since its ``repr`` is part of the shard's name."""
+
+    def fault(self, take: Any) -> str:
+        """Why a take is left out; "" where it is not."""
+
+    def write(self, takes: list[Any], path: Path) -> int:
+        """Write the shard, if there is anything to write; the number of windows or clips."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class WindowSettings:
-    """How takes are cut and heard.
+class WindowMaker:
+    """Recordings to windows of motion and speech; read them with ``WindowShards``.
 
     Attributes:
         window_frames: Frames of a window.
         stride_frames: From one window to the next.
         features: Of the speech, a name of ``cospeech.data.hearing``.
-        takes_per_shard: Takes in one file.
+        rules: Which takes are left out.
     """
 
     window_frames: int = 60
     stride_frames: int = 20
     features: str = "none"
-    takes_per_shard: int = 16
+    rules: TakeRules = TakeRules()
 
     def __post_init__(self) -> None:
         feature_dim(self.features)  # raises where there are none of this name
+
+    def fault(self, take: Recording) -> str:
+        """See ``ShardMaker``."""
+        return self.rules.fault(take)
+
+    def write(self, takes: list[Recording], path: Path) -> int:
+        """See ``ShardMaker``."""
+        cut = {"window_frames": self.window_frames, "stride_frames": self.stride_frames}
+        return write_shard(takes, path, features=make_hearing(self.features), **cut)
 
 
 class PreparedReport(NamedTuple):
@@ -95,44 +114,43 @@ class PreparedReport(NamedTuple):
 
 
 class _Job(NamedTuple):
-    source: RecordingSource
+    source: Source
     names: tuple[str, ...]
-    settings: WindowSettings
-    rules: TakeRules
+    maker: ShardMaker
     path: Path
 
 
 def prepare(
-    source: RecordingSource,
+    source: Source,
     folder: str | os.PathLike[str],
-    settings: WindowSettings | None = None,
+    maker: ShardMaker | None = None,
     *,
-    rules: TakeRules | None = None,
+    takes_per_shard: int = 16,
     workers: int = 0,
     progress: bool | None = None,
 ) -> PreparedReport:
     """Make the shards of a source that are not there yet.
 
     Args:
-        source: Where recordings come from.
+        source: Where takes come from.
         folder: Of the shards; made if missing. Shards of other settings or takes in it are removed.
-        settings: How takes are cut and heard.
-        rules: Which takes are left out.
+        maker: What becomes of takes; ``WindowMaker()`` by default.
+        takes_per_shard: Takes in one file.
         workers: Processes; 0 works here.
         progress: Whether to draw a bar; None draws one on a terminal only.
 
     Raises:
         MotionFileError: If no take is left.
     """
-    settings, rules, folder = settings or WindowSettings(), rules or TakeRules(), Path(folder)
+    maker, folder = maker or WindowMaker(), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     names = source.names()
-    groups = [names[i : i + settings.takes_per_shard] for i in range(0, len(names), settings.takes_per_shard)]
     jobs = []
-    for number, group in enumerate(groups):
-        state = [repr(settings), repr(rules), *(f"{name}\n{source.fingerprint(name)}" for name in group)]
+    for number, first in enumerate(range(0, len(names), takes_per_shard)):
+        group = names[first : first + takes_per_shard]
+        state = [repr(maker), *(f"{name}\n{source.fingerprint(name)}" for name in group)]
         key = hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
-        jobs.append(_Job(source, tuple(group), settings, rules, folder / f"{number:05d}-{key}.safetensors"))
+        jobs.append(_Job(source, tuple(group), maker, folder / f"{number:05d}-{key}.safetensors"))
     missing = [job for job in jobs if not _entry_path(job.path).exists()]
     run_jobs(_make_shard, missing, workers=workers, progress=progress, unit="shards")
     entries = [json.loads(_entry_path(job.path).read_text(encoding="utf-8")) for job in jobs]
@@ -143,7 +161,7 @@ def prepare(
     left_out = {name: reason for entry in entries for name, reason in entry["left_out"].items()}
     shards = [{key: entry[key] for key in ("file", "sha256", "windows")} for entry in entries if entry["windows"]]
     report = PreparedReport(sum(e["windows"] for e in entries), sum(e["takes"] for e in entries), left_out, len(missing))
-    _write_json(folder / "index.json", {"format": "cospeech-index-1", "shards": shards, "settings": vars(settings)})
+    _write_json(folder / "index.json", {"format": "cospeech-index-1", "maker": repr(maker), "shards": shards})
     _write_json(folder / "report.json", {"takes": report.takes, "windows": report.windows, "left_out": left_out})
     if not report.windows:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:3])
@@ -151,55 +169,28 @@ def prepare(
     return report
 
 
-def open_prepared(folder: str | os.PathLike[str]) -> WindowShards:
-    """The windows that ``prepare`` made.
+def shard_index(text: str) -> list[dict[str, Any]]:
+    """The shards of an ``index.json``: ``file``, ``sha256`` and ``windows`` of each.
 
     Raises:
-        MotionFileError: If there are none.
+        MotionFileError: If the text is no such index.
     """
-    return WindowShards(folder)
+    try:
+        shards = json.loads(text)["shards"]
+        return [{"file": Path(s["file"]).name, "sha256": str(s["sha256"]), "windows": int(s["windows"])} for s in shards]
+    except (KeyError, TypeError, ValueError) as error:
+        raise MotionFileError(f"Expected the index.json of prepared shards; {type(error).__name__}: {error}.") from error
 
 
 def broken_shards(folder: str | os.PathLike[str]) -> list[str]:
     """The shards of a prepared folder that are missing or differ from their checksum."""
     folder = Path(folder)
-    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-    return [shard["file"] for shard in index["shards"] if _sha256(folder / shard["file"]) != shard["sha256"]]
+    shards = shard_index((folder / "index.json").read_text(encoding="utf-8"))
+    return [shard["file"] for shard in shards if file_digest(folder / shard["file"]) != shard["sha256"]]
 
 
-def _make_shard(job: _Job) -> None:
-    hear = make_hearing(job.settings.features)
-    left_out: dict[str, str] = {}
-    taken = []
-    for name in job.names:
-        try:
-            recording = job.source.load(name)
-        except (CospeechError, OSError, ValueError, EOFError, KeyError) as error:
-            left_out[name] = f"unreadable: {' '.join(str(error).split())}"
-            continue
-        fault = job.rules.fault(recording)
-        if fault:
-            left_out[name] = fault
-        else:
-            taken.append(recording)
-    settings = job.settings
-    cut = {"window_frames": settings.window_frames, "stride_frames": settings.stride_frames}
-    windows = write_shard(taken, job.path, features=hear, **cut)  # type: ignore[arg-type]
-    entry = {
-        "file": job.path.name,
-        "sha256": _sha256(job.path) if windows else "",
-        "windows": windows,
-        "takes": len(taken),
-        "left_out": left_out,
-    }
-    _write_json(_entry_path(job.path), entry)  # last: a shard without it is made anew
-
-
-def _entry_path(path: Path) -> Path:
-    return path.with_suffix(".shard.json")
-
-
-def _sha256(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal; "" where there is none."""
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
@@ -210,7 +201,30 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _make_shard(job: _Job) -> None:
+    left_out: dict[str, str] = {}
+    taken = []
+    for name in job.names:
+        try:
+            take = job.source.load(name)
+        except (CospeechError, OSError, ValueError, EOFError, KeyError) as error:
+            left_out[name] = f"unreadable: {' '.join(str(error).split())}"
+            continue
+        fault = job.maker.fault(take)
+        if fault:
+            left_out[name] = fault
+        else:
+            taken.append(take)
+    windows = job.maker.write(taken, job.path)
+    digest = file_digest(job.path) if windows else ""
+    entry = {"file": job.path.name, "sha256": digest, "windows": windows, "takes": len(taken), "left_out": left_out}
+    _write_json(_entry_path(job.path), entry)  # last: a shard without it is made anew
+
+
+def _entry_path(path: Path) -> Path:
+    return path.with_suffix(".shard.json")
+
+
 def _write_json(path: Path, value: Any) -> None:
     with atomic_path(path) as unfinished:
         unfinished.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-

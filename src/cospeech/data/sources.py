@@ -5,8 +5,6 @@ A source is a frozen dataclass: it lists names and loads one recording by its na
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,24 +20,24 @@ from cospeech.motion import Motion
 from cospeech.rotations import matrix_to_axis_angle
 
 __all__ = [
-    "SOURCES",
     "Beat2Source",
     "FilesSource",
     "NpzFolderSource",
     "ProceduralSource",
-    "RecordingSource",
+    "Source",
+    "files_state",
     "motion_recording",
 ]
 
 
-class RecordingSource(Protocol):
+class Source(Protocol):
     """What ``cospeech.data.prepare`` takes."""
 
     def names(self) -> list[str]:
-        """The recordings, each once, in an order that stays."""
+        """The takes, each once, in an order that stays."""
 
-    def load(self, name: str) -> Recording:
-        """One of them; any error of a file leaves it out and is told in the report."""
+    def load(self, name: str) -> Any:
+        """One of them, a ``Recording`` or a ``FeatureClip``; an error leaves it out and is told in the report."""
 
     def fingerprint(self, name: str) -> str:
         """Changes whenever what ``load`` reads does; cheap."""
@@ -60,18 +58,18 @@ class Beat2Source:
     speakers: tuple[int, ...] = ()
 
     def names(self) -> list[str]:
-        """See ``RecordingSource``."""
+        """See ``Source``."""
         names = read_split(self.folder, self.split)
         return [name for name in names if not self.speakers or name.split("_")[0] in map(str, self.speakers)]
 
     def load(self, name: str) -> Recording:
-        """See ``RecordingSource``."""
+        """See ``Source``."""
         return load_recording(self.folder, name)
 
     def fingerprint(self, name: str) -> str:
-        """See ``RecordingSource``."""
+        """See ``Source``."""
         root = Path(self.folder)
-        return _state_of(root / "smplxflame_30" / f"{name}.npz", root / "wave16k" / f"{name}.wav")
+        return files_state(root / "smplxflame_30" / f"{name}.npz", root / "wave16k" / f"{name}.wav")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +83,12 @@ class NpzFolderSource:
     folder: str
 
     def names(self) -> list[str]:
-        """See ``RecordingSource``: paths below the folder, without suffix."""
+        """See ``Source``: paths below the folder, without suffix."""
         root = Path(self.folder)
         return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.npz"))
 
     def load(self, name: str) -> Recording:
-        """See ``RecordingSource``."""
+        """See ``Source``."""
         root = Path(self.folder)
         speakers = sorted(path.name for path in root.iterdir() if path.is_dir())
         first = name.split("/")[0]
@@ -98,9 +96,9 @@ class NpzFolderSource:
         return _load_files(name, root / f"{name}.npz", root / f"{name}.wav", speaker)
 
     def fingerprint(self, name: str) -> str:
-        """See ``RecordingSource``."""
+        """See ``Source``."""
         root = Path(self.folder)
-        return _state_of(root / f"{name}.npz", root / f"{name}.wav")
+        return files_state(root / f"{name}.npz", root / f"{name}.wav")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,18 +120,18 @@ class FilesSource:
             raise ValueError(f"`audio` must name {len(self.motion)} files, as `motion` does; got {len(self.audio)}.")
 
     def names(self) -> list[str]:
-        """See ``RecordingSource``."""
+        """See ``Source``."""
         return [f"{number:03d}-{Path(path).stem}" for number, path in enumerate(self.motion)]
 
     def load(self, name: str) -> Recording:
-        """See ``RecordingSource``."""
+        """See ``Source``."""
         number = int(name.split("-")[0])
         return _load_files(name, Path(self.motion[number]), Path(self.audio[number]), self.speaker)
 
     def fingerprint(self, name: str) -> str:
-        """See ``RecordingSource``."""
+        """See ``Source``."""
         number = int(name.split("-")[0])
-        return _state_of(Path(self.motion[number]), Path(self.audio[number]))
+        return files_state(Path(self.motion[number]), Path(self.audio[number]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,11 +151,11 @@ class ProceduralSource:
     speakers: int = len(SPEAKERS)
 
     def names(self) -> list[str]:
-        """See ``RecordingSource``."""
+        """See ``Source``."""
         return [f"procedural-{number:05d}" for number in range(self.clips)]
 
     def load(self, name: str) -> Recording:
-        """See ``RecordingSource``."""
+        """See ``Source``."""
         number = int(name.rpartition("-")[2])
         clip = make_clip(self.seconds, speaker=1 + number % self.speakers, seed=self.seed + number)
         motion = Motion.from_local_rotations(
@@ -166,17 +164,8 @@ class ProceduralSource:
         return motion_recording(motion, clip.waveform, name=name, speaker=clip.speaker)
 
     def fingerprint(self, name: str) -> str:
-        """See ``RecordingSource``."""
+        """See ``Source``."""
         return f"{name} {self.seconds} {self.seed} {self.speakers}"
-
-
-SOURCES: dict[str, type[Any]] = {
-    "beat2": Beat2Source,
-    "npz-folder": NpzFolderSource,
-    "files": FilesSource,
-    "procedural": ProceduralSource,
-}
-"""Sources by the names that recipes use."""
 
 
 def motion_recording(motion: Motion, waveform: Tensor, *, name: str, speaker: int) -> Recording:
@@ -209,7 +198,8 @@ def _load_files(name: str, motion: Path, audio: Path, speaker: int) -> Recording
     return motion_recording(Motion.load(motion), load_audio(audio, SAMPLE_RATE_HZ), name=name, speaker=speaker)
 
 
-def _state_of(*paths: Path) -> str:
-    states: Sequence[os.stat_result | None] = [path.stat() if path.exists() else None for path in paths]
+def files_state(*paths: Path) -> str:
+    """Names, sizes and times of files, as one text."""
+    states = [path.stat() if path.exists() else None for path in paths]
     found = [f"{state.st_size} {state.st_mtime_ns}" if state else "missing" for state in states]
     return " ".join([*map(str, paths), *found])

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from cospeech._extras import require
 from cospeech.errors import CheckpointError
@@ -175,8 +175,9 @@ def _refuse_unknown(config_class: type[Any], fields: Mapping[str, Any], source: 
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}."
             raise ConfigError(f"Unknown field {source}.{name}; {hint}")
-        if dataclasses.is_dataclass(hints[name]):
-            _refuse_unknown(hints[name], value, f"{source}.{name}")  # type: ignore[arg-type]
+        table = next((kind for kind in (hints[name], *get_args(hints[name])) if dataclasses.is_dataclass(kind)), None)
+        if table is not None and value is not None:
+            _refuse_unknown(table, value, f"{source}.{name}")  # type: ignore[arg-type]
     for name, item in known.items():
         if name not in fields and item.default is item.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{source} needs {name!r}.")

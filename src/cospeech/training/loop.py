@@ -38,7 +38,7 @@ def make_accelerator(run: RunConfig) -> Any:
     utils: Any = accelerate.utils
     return accelerate.Accelerator(
         gradient_accumulation_steps=run.accumulate,
-        mixed_precision=run.precision,
+        mixed_precision="fp16" if run.precision == "fp16" else "no",  # only for its scaling of gradients
         # Half precision is for networks, not for losses: see cospeech.training.networks.
         kwargs_handlers=[
             utils.AutocastKwargs(enabled=False),
@@ -132,7 +132,8 @@ def train(
         average.apply()
     if accelerator.is_main_process:
         task.save(folder / "model")
-    accelerator.end_training()
+    for tracker in accelerator.trackers:
+        tracker.finish()  # not accelerator.end_training(): it would also end the group of processes, and stages follow
     return model
 
 

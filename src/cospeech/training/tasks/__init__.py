@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from cospeech.training.tasks.diffsheg import DiffSHEGTask
+from cospeech.training.tasks.emage import EmageGlobalMotionTask, EmageTransformerTask, EmageVQVAETask
+from cospeech.training.tasks.globaldiff import GlobalDiffDenoiserTask, GlobalDiffSpeechTask, MaskedVAETask
+from cospeech.training.tasks.motionstreamer import CausalTAETask, MotionStreamerTask
 from cospeech.training.tasks.tiny import TinyDenoiserConfig, TinySpeechConfig
 
 __all__ = ["TASKS"]
 
 TASKS: dict[str, type[Any]] = {
+    "emage-vqvae": EmageVQVAETask,
+    "emage-global-motion": EmageGlobalMotionTask,
+    "emage-transformer": EmageTransformerTask,
+    "globaldiff-vae": MaskedVAETask,
+    "globaldiff-speech": GlobalDiffSpeechTask,
+    "globaldiff-denoiser": GlobalDiffDenoiserTask,
+    "diffsheg": DiffSHEGTask,
+    "causal-tae": CausalTAETask,
+    "motionstreamer": MotionStreamerTask,
     "tiny-speech": TinySpeechConfig,
     "tiny-denoiser": TinyDenoiserConfig,
 }

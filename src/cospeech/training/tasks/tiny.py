@@ -28,6 +28,7 @@ from cospeech.rotations import rot6d_to_matrix
 from cospeech.schedulers import flow_interpolate
 from cospeech.skeleton import SMPLX
 from cospeech.training.task import Clock, Terms, TrainingTask
+from cospeech.training.tasks.windows import main_process_first
 
 __all__ = ["TinyDenoiserConfig", "TinySpeechConfig"]
 
@@ -121,10 +122,9 @@ class TinyDenoiserConfig(_TinyData):
 class _TinyTask(TrainingTask):
     def __init__(self, config: _TinyData):
         total = config.clips + config.held_out_clips
-        if int(os.environ.get("LOCAL_RANK", "0")) == 0:
-            prepare_tiny_corpus(config.corpus, total, seed=config.corpus_seed, workers=config.prepare_workers)
-        if torch.distributed.is_initialized():
-            torch.distributed.barrier()
+        main_process_first(
+            lambda: prepare_tiny_corpus(config.corpus, total, seed=config.corpus_seed, workers=config.prepare_workers)
+        )
         self.corpus = TinyCorpus(config.corpus, total, seed=config.corpus_seed)
         self.num_items = len(TinyCorpus(config.corpus, config.clips, seed=config.corpus_seed))
         self.num_held_out = len(self.corpus) - self.num_items
@@ -188,7 +188,7 @@ class _TinyDenoiser(_TinyTask):
         return {**found, "total": torch.stack(list(found.values())).sum()}
 
     def sample(self, number: int, generator: torch.Generator) -> Motion:
-        waveform = rest_waveform(number)
+        waveform = _unheard(number)
         return self._pipeline()(waveform, source_rate_hz=16_000, seed=number, progress=False)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -207,7 +207,7 @@ class _TinyDenoiser(_TinyTask):
         )
 
 
-def rest_waveform(number: int) -> Tensor:
+def _unheard(number: int) -> Tensor:
     """Four seconds of procedural speech that no clip of the corpus holds, ``(S,)`` at 16 kHz."""
     from cospeech.data.synthetic import make_clip
 

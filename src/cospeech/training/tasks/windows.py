@@ -1,0 +1,163 @@
+"""Windows of motion and speech for tasks: prepared where missing, some of them held out."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cospeech.data import MotionWindow, WindowShards
+from cospeech.data.hearing import feature_dim
+from cospeech.data.prepare import WindowMaker, prepare
+from cospeech.data.sources import Beat2Source, FilesSource, NpzFolderSource, ProceduralSource, Source
+from cospeech.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from cospeech.skeleton import SMPLX, global_to_local
+
+__all__ = ["HeldWindows", "SourceChoice", "WindowData", "local_axis_angle", "main_process_first"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceChoice:
+    """One source of recordings, the table of a recipe that is there.
+
+    Attributes:
+        beat2: A BEAT2 folder.
+        npz_folder: A folder of clips.
+        files: Single takes.
+        procedural: The procedural corpus.
+    """
+
+    beat2: Beat2Source | None = None
+    npz_folder: NpzFolderSource | None = None
+    files: FilesSource | None = None
+    procedural: ProceduralSource | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("beat2", "npz_folder", "files", "procedural") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "one table of beat2, npz_folder, files and procedural is wanted; got " + (", ".join(given) or "none")
+            )
+
+    @property
+    def source(self) -> Source:
+        """The one that is there."""
+        choice: Source = self.beat2 or self.npz_folder or self.files or self.procedural  # type: ignore[assignment]
+        return choice
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowData:
+    """Windows of a source.
+
+    Attributes:
+        prepared: Folder of the shards, made where missing.
+        source: Where recordings come from.
+        cut: How they are cut and heard, and which are left out.
+        held_out: "none"; "tenths", the fourth and the eighth tenth of each take and nothing that touches them; or the
+            name of another split of BEAT2, such as "val".
+        prepare_workers: Processes that prepare.
+        takes_per_shard: Takes in one file.
+    """
+
+    prepared: str
+    source: SourceChoice
+    cut: WindowMaker = WindowMaker()
+    held_out: str = "tenths"
+    prepare_workers: int = 0
+    takes_per_shard: int = 16
+
+    def __post_init__(self) -> None:
+        if self.held_out not in ("none", "tenths") and self.source.beat2 is None:
+            raise ValueError(f"`held_out` must be none or tenths, or with beat2 a split; got {self.held_out!r}.")
+
+    def prepare(self) -> None:
+        """Make what is missing; the main process of each machine does it, the others wait."""
+        sources = {self.prepared: self.source.source}
+        if self.held_out not in ("none", "tenths"):
+            assert self.source.beat2 is not None
+            sources[self._held_folder] = dataclasses.replace(self.source.beat2, split=self.held_out)
+        for folder, source in sources.items():
+            prepare(source, folder, self.cut, takes_per_shard=self.takes_per_shard, workers=self.prepare_workers)
+
+    def open(self) -> HeldWindows:
+        """The windows, prepared where missing."""
+        main_process_first(self.prepare)
+        shards = WindowShards(self.prepared)
+        if self.held_out == "none":
+            return HeldWindows(shards, range(len(shards)), shards, [])
+        if self.held_out == "tenths":
+            train, held = _tenths(shards, self.cut)
+            return HeldWindows(shards, train, shards, held)
+        other = WindowShards(self._held_folder)
+        return HeldWindows(shards, range(len(shards)), other, range(len(other)))
+
+    def rehearsal(self, folder: Path) -> WindowData:
+        """A procedural clip or two in ``folder``, cut the same; features that want a download are silence."""
+        hearing, seconds = self.cut.features, max(8.0, 4 * self.cut.window_frames / 30)
+        if "prosody" not in hearing:
+            hearing = f"silence-{feature_dim(hearing)}"
+        source = SourceChoice(procedural=ProceduralSource(clips=1, seconds=seconds))
+        cut = dataclasses.replace(self.cut, features=hearing, stride_frames=10)
+        changes = {"source": source, "cut": cut, "held_out": "none", "prepare_workers": 0}
+        return dataclasses.replace(self, prepared=str(folder / "windows"), **changes)  # type: ignore[arg-type]
+
+    @property
+    def _held_folder(self) -> str:
+        return f"{self.prepared}-{self.held_out}"
+
+
+class HeldWindows:
+    """Windows to learn from, numbered from 0, and behind them the held-out ones."""
+
+    def __init__(self, train: WindowShards, train_rows: Sequence[int], held: WindowShards, held_rows: Sequence[int]):
+        self._train, self._train_rows, self._held, self._held_rows = train, train_rows, held, held_rows
+        self.num_items, self.num_held_out = len(train_rows), len(held_rows)
+
+    def batch(self, items: Sequence[int]) -> MotionWindow:
+        """Windows, stacked; all of them to learn from, or all held out."""
+        if items[0] < self.num_items:
+            return self._train.batch([self._train_rows[item] for item in items])
+        return self._held.batch([self._held_rows[item - self.num_items] for item in items])
+
+    def some(self, most: int) -> MotionWindow:
+        """Windows to learn from, evenly over all of them, at most ``most``: for statistics."""
+        step = max(1, self.num_items // most)
+        return self.batch(range(0, self.num_items, step)[:most])
+
+
+def local_axis_angle(window: MotionWindow) -> Tensor:
+    """Rotations in the parents' frames, radians, ``(B, T, J, 3)``."""
+    return matrix_to_axis_angle(global_to_local(axis_angle_to_matrix(window.axis_angle), SMPLX))
+
+
+def main_process_first(work: object) -> None:
+    """Call ``work`` in the first process of each machine; the others go on when it is done."""
+    assert callable(work)
+    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+        work()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
+def _tenths(shards: WindowShards, cut: WindowMaker) -> tuple[list[int], list[int]]:
+    """Windows of each recording that touch no held-out one, and every ``window / 3`` frames a held-out one."""
+    train, held = [], []
+    names = [shards.recording(row) for row in range(len(shards))]
+    first = 0
+    while first < len(names):
+        last = next((row for row in range(first, len(names)) if names[row] != names[first]), len(names))
+        tenth = torch.arange(last - first) * 10 // (last - first)
+        is_held = torch.isin(tenth, torch.tensor([3, 7]))
+        reach = -(-cut.window_frames // cut.stride_frames) - 1
+        places = is_held.nonzero()[:, 0]
+        near = (torch.arange(last - first)[:, None] - places).abs().min(1).values <= reach if len(places) else is_held
+        train += [first + row for row in (~near).nonzero()[:, 0].tolist()]
+        held += [first + row for row in places[:: max(1, cut.window_frames // 3 // cut.stride_frames)].tolist()]
+        first = last
+    return train, held
