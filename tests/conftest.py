@@ -1,7 +1,9 @@
 """Settings shared by every test."""
 
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -121,3 +123,26 @@ def small_streamer() -> MotionStreamerPipeline:
         stats = FeatureStats(mean=torch.randn(272), std=torch.full((272,), 0.3))
     settings = MotionStreamerSettings(num_steps=4, history_latents=3, max_seconds=1.2)
     return MotionStreamerPipeline(model, tae, stats, embed=embed_by_counting, settings=settings)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Headless Chromium under selenium; the test is skipped where one of them is missing."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    chromedriver = shutil.which("chromedriver")
+    if not (chromium and chromedriver):
+        pytest.skip("needs chromium and chromedriver")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for argument in (
+        "headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
+        "disable-component-update", "disable-sync", "autoplay-policy=no-user-gesture-required", "window-size=1280,800",
+        "mute-audio", f"user-data-dir={tmp_path_factory.mktemp('profile')}",
+    ):  # fmt: skip
+        options.add_argument(f"--{argument}")
+    # The driver's path is given, so that selenium looks for none and downloads none.
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(chromedriver))
+    yield driver
+    driver.quit()

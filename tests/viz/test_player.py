@@ -1,7 +1,6 @@
 """The page in headless Chromium: what a person would see and do."""
 
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,12 +12,8 @@ from cospeech.motion import Motion
 from cospeech.skeleton import SMPLX
 from cospeech.viz import save_html
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-CHROMEDRIVER = shutil.which("chromedriver")
-
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason="needs chromium and chromedriver"),
     # Selenium leaves sockets to its driver to the garbage collector.
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -47,24 +42,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     save_html(motion[:30], folder / "short.html", audio=tone[:8000], audio_rate_hz=16000)
     save_html({"one": motion, "another one": motion, "three": motion[30:]}, folder / "three.html")
     return {path.stem: path.as_uri() for path in folder.iterdir()}
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for argument in (
-        "headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
-        "disable-component-update", "disable-sync", "autoplay-policy=no-user-gesture-required", "window-size=1280,800",
-        "mute-audio", f"user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):  # fmt: skip
-        options.add_argument(f"--{argument}")
-    # The driver's path is given, so that selenium looks for none and downloads none.
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(CHROMEDRIVER)))
-    yield driver
-    driver.quit()
 
 
 def resize(browser: Any, width: int, height: int) -> None:
