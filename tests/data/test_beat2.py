@@ -170,9 +170,27 @@ def test_rest_joints_of_speakers(tmp_path: Path) -> None:
     savemat(tmp_path / "other.mat", {"speakers": joints})
     with pytest.raises(MotionFileError, match=r"one \(55, 3\) array per speaker"):
         load_rest_joints(tmp_path / "other.mat")
-    (tmp_path / "bad.mat").write_bytes(b"nothing")
-    with pytest.raises(MotionFileError, match="expected a MATLAB file"):
-        load_rest_joints(tmp_path / "bad.mat")
+    whole = (tmp_path / "rest.mat").read_bytes()
+    for content in (b"", b"nothing", whole[:150], whole[:-100]):
+        (tmp_path / "bad.mat").write_bytes(content)
+        with pytest.raises(MotionFileError, match="expected a MATLAB file"):
+            load_rest_joints(tmp_path / "bad.mat")
+    bad = [joints.T, joints[:54], joints * np.nan, joints.astype(object), joints + 1j, "joints"]
+    for value in bad:
+        savemat(tmp_path / "bad.mat", {"2": value})
+        with pytest.raises(MotionFileError, match="expected 55 x 3 finite numbers for speaker 2; got"):
+            load_rest_joints(tmp_path / "bad.mat")
+    with pytest.raises(FileNotFoundError):
+        load_rest_joints(tmp_path / "none.mat")
+
+
+def test_scores_and_splits_that_are_none(beat2: Path, tmp_path: Path) -> None:
+    (tmp_path / "scores.txt").write_text("a 0 1 1 0.5 x\nb 1 two 1 0.5 y\n")
+    with pytest.raises(MotionFileError, match=r"expected start, end and score in line 2; got 'b 1 two 1 0.5 y'"):
+        read_semantic_scores(tmp_path / "scores.txt", 10)
+    (beat2 / "train_test_split.csv").write_text("name,type\n2_scott,train\n")
+    with pytest.raises(ValueError, match="expected the columns id and type; missing: id"):
+        read_split(beat2, "train")
 
 
 def test_names_without_a_speaker_are_refused(beat2: Path) -> None:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import wave
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from scipy.io import savemat
 
-from cospeech.data import WindowShards, iter_recordings, write_shards
+from cospeech.data import WindowShards, iter_recordings, load_rest_joints, write_shards
 from cospeech.data.globaldiff_lmdb import GlobalDiffLMDB
+from cospeech.losses import bone_vectors
+from cospeech.skeleton import SMPLX
+
+FOLDER = Path(os.environ.get("COSPEECH_GOLDEN", Path(__file__).resolve().parents[2].parent / "shared" / "golden"))
 
 
 def names_and_sizes(case):
@@ -67,6 +75,19 @@ def test_windows(case, shards):
             assert torch.equal(window.waveform[: len(value)], value)
         else:
             assert len(window.waveform) == value.item()
+
+
+@pytest.mark.case("globaldiff_dataset")
+def test_bone_lengths(case, tmp_path):
+    """Those of the case's speaker, from a file of rest joints in the published layout."""
+    with safe_open(FOLDER / "smplx_rest_joints.safetensors", framework="pt") as file:
+        speakers, joints = file.get_tensor("speaker_ids").tolist(), file.get_tensor("rest_joints")
+    arrays = {str(speaker): rest.numpy() for speaker, rest in zip(speakers, joints, strict=True)}
+    savemat(tmp_path / "rest_joint_position.mat", arrays)
+    found = load_rest_joints(tmp_path / "rest_joint_position.mat")
+    assert list(found) == speakers
+    bones = bone_vectors(found[int(name_of(case).split("_")[0])], SMPLX)
+    torch.testing.assert_close(bones.norm(dim=-1), case.outputs["bone_length"], rtol=0, atol=1e-6)
 
 
 @pytest.mark.case("globaldiff_dataset")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from cospeech.data import window_starts
 from cospeech.hub.convert.globaldiff_vae import (
     skeleton_autoencoder_from_published,
     skeleton_autoencoder_table,
@@ -60,6 +61,15 @@ def test_encoder_of_the_metrics(case):
     torch.testing.assert_close(layers[-1].mT, expected["latent"], rtol=0, atol=2e-5)
     torch.testing.assert_close(model.encode(rot6d[:, :32]), expected["latent_first32"], rtol=0, atol=2e-5)
     torch.testing.assert_close(model.decode(layers[-1].mT)[:, :32], expected["rec_first32"], rtol=0, atol=2e-5)
+
+
+@pytest.mark.case("globaldiff_fid")
+def test_windows_of_the_evaluation(case):
+    """The stored starts belong to a clip whose length is not stored: any that ends within the last stride."""
+    starts = case.outputs["window_starts"].tolist()
+    stride, last = starts[1] - starts[0], starts[-1]
+    for num_frames in (last + 64, last + 64 + stride - 1):
+        assert list(window_starts(num_frames, window_frames=64, stride_frames=stride)) == starts
 
 
 @pytest.mark.case("globaldiff_fid")

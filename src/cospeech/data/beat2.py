@@ -98,10 +98,14 @@ def read_split(root: str | os.PathLike[str], split: str) -> list[str]:
 
     Raises:
         FileNotFoundError: If the table is missing.
-        ValueError: If the table has no such split; the splits that it has are listed.
+        ValueError: If it lacks a column, or has no such split; the splits that it has are listed.
     """
     with (Path(root) / "train_test_split.csv").open(newline="", encoding="utf-8") as file:
-        rows = [(row["id"], row["type"]) for row in csv.DictReader(file)]
+        table = csv.DictReader(file)
+        missing = {"id", "type"} - set(table.fieldnames or ())
+        if missing:
+            raise ValueError(f"{file.name}: expected the columns id and type; missing: {', '.join(sorted(missing))}.")
+        rows = [(row["id"], row["type"] or "") for row in table]
     names = [name for name, kind in rows if kind == split]
     if not names:
         raise ValueError(f"Unknown split {split!r}; choose from {', '.join(sorted({kind for _, kind in rows}))}.")
@@ -152,15 +156,23 @@ def read_semantic_scores(path: str | os.PathLike[str], num_frames: int) -> Tenso
 
     Each line gives a label, start and end in seconds, a duration and a score. Between the intervals the score goes over
     in a straight line; frame times are ``linspace(0, F / 30, F)``, as published.
+
+    Raises:
+        MotionFileError: If a line holds no numbers where they should be.
     """
     from scipy.interpolate import interp1d
 
     points = []
     if Path(path).exists():
-        for line in Path(path).read_text(encoding="utf-8").splitlines():
+        for number, line in enumerate(Path(path).read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
             fields = line.split()
             if len(fields) >= 5:
-                start, end, score = float(fields[1]), float(fields[2]), float(fields[4])
+                try:
+                    start, end, score = float(fields[1]), float(fields[2]), float(fields[4])
+                except ValueError:
+                    start = end = score = float("nan")
+                if not np.isfinite([start, end, score]).all():
+                    raise MotionFileError(f"{path}: expected start, end and score in line {number}; got {line!r}.")
                 points += [(start + 1e-4, score), (end - 1e-4, score)]
     if not points:
         return torch.zeros(num_frames)
@@ -196,17 +208,21 @@ def load_rest_joints(path: str | os.PathLike[str]) -> dict[int, Tensor]:
         MotionFileError: If it is no such file.
     """
     from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
 
-    try:
-        content = loadmat(os.fspath(path))
-    except (MatReadError, ValueError, TypeError, NotImplementedError) as error:
-        raise MotionFileError(f"{os.fspath(path)}: expected a MATLAB file; {error}.") from error
+    joints, path = SMPLX.num_joints, os.fspath(path)
+    with open(path, "rb") as file:
+        try:
+            content = loadmat(file)
+        except Exception as error:  # SciPy's parser raises whatever the bytes lead it to
+            raise MotionFileError(f"{path}: expected a MATLAB file; {type(error).__name__}: {error}.") from error
     found = {}
     for name, value in content.items():
-        if name.strip("_").isdigit() and np.size(value) == SMPLX.num_joints * 3:
+        if name.isdecimal():
+            if value.shape != (joints, 3) or value.dtype.kind not in "fiu" or not np.isfinite(value).all():
+                got = f"{value.dtype} {value.shape}"
+                raise MotionFileError(f"{path}: expected {joints} x 3 finite numbers for speaker {name}; got {got}.")
             # SciPy gives columns first; what is wanted is rows, in memory of our own.
-            found[int(name.strip("_"))] = torch.from_numpy(np.array(value, dtype=np.float32, order="C").reshape(-1, 3))
+            found[int(name)] = torch.from_numpy(np.array(value, dtype=np.float32, order="C"))
     if not found:
-        raise MotionFileError(f"{os.fspath(path)}: expected one (55, 3) array per speaker, named by its number.")
+        raise MotionFileError(f"{path}: expected one (55, 3) array per speaker, named by its number.")
     return found
