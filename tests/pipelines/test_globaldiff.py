@@ -302,3 +302,20 @@ def test_a_folder_without_its_index_is_no_pipeline(pipeline: GlobalDiffPipeline,
     (tmp_path / "model_index.json").unlink()
     with pytest.raises(CheckpointError, match="cannot be read"):
         load_pipeline(tmp_path)
+
+
+@pytest.mark.parametrize("visits", [1, 2])
+def test_foppas_joins_the_windows_instead(pipeline: GlobalDiffPipeline, visits: int) -> None:
+    """Streamed or whole, alone or beside others; faces go over from window to window too."""
+    changed = pipeline.with_sampler(GlobalDiffSampler(num_calls=4, foppas_visits=visits))
+    audio = speech(6.1)
+    motion = generate(changed, audio, speaker=2, seed=5)
+    assert_same(Motion.concatenate(list(changed.stream(audio, source_rate_hz=RATE, speaker=2, seed=5))), motion)
+    together = changed.batch([speech(2.5, seed=1), audio], speakers=[1, 2], seeds=[4, 5], source_rate_hz=RATE)
+    assert_same(together[1], motion, tolerance=1e-3)
+    own = generate(pipeline.with_sampler(GlobalDiffSampler(num_calls=4)), audio, speaker=2, seed=5)
+    assert (own.local_axis_angle - motion.local_axis_angle).abs().max() > 1e-3
+    assert motion.expressions is not None
+    assert own.expressions is not None
+    jump = own.expressions.diff(dim=0).abs().max()
+    assert motion.expressions.diff(dim=0).abs().max() < 2 * jump

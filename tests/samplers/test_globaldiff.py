@@ -96,3 +96,28 @@ def test_messages():
         GlobalDiffSampler(seams="hard")
     with pytest.raises(ValueError, match=r"`seed` must have shape \(1, 8, 27\); got \(1, 7, 27\)"):
         sample(torch.zeros(1, 60, DIM), still(7))
+
+
+def test_foppas_in_place_of_the_paper_s_rule():
+    """The window begins with the seed itself, goes over to what the network says, and takes no blending afterwards."""
+    sampler, generator = GlobalDiffSampler(foppas_visits=2), torch.Generator().manual_seed(0)
+    noise, seed = torch.randn(2, 60, DIM), still(8, 2) + torch.tensor([0.3, 0.0, 0.0]).repeat(DIM // 3)
+    calls = []
+
+    def predict(noisy, time):
+        calls.append(time)
+        return still(60, 2)
+
+    def draw(kind, shape):
+        return torch.randn(*shape, generator=generator)
+
+    window = sampler.sample_window(predict, noise, seed, draw=draw)
+    assert len(calls) == sampler.foppas.num_calls(inpainted=True) == 19
+    assert torch.allclose(window[:, 0, -3:], seed[:, 0, -3:], atol=1e-5)
+    assert torch.allclose(window[:, 12:], still(60, 2)[:, 12:], atol=1e-5)
+    pieces = list(sampler.windows(lambda k, known: torch.full((1, 60, 1), float(k))).run([0, 1], torch.zeros(1, 8, 1)))
+    assert torch.cat(pieces, 1).flatten().tolist() == [0.0] * 52 + [1.0] * 60
+    with pytest.raises(ValueError, match="pass `draw`"):
+        sampler.sample_window(predict, noise, seed)
+    with pytest.raises(ValueError, match="must be at least 1"):
+        GlobalDiffSampler(foppas_visits=0)

@@ -235,12 +235,17 @@ class GlobalDiffPipeline(Pipeline):
         speech_model = optimize(self.speech_model, precision=precision, rows=_LOOKAHEAD * rows, compiled=compiled)
         return self._with(denoiser, speech_model, self.features, self.rest_poses)
 
+    def with_sampler(self, sampler: GlobalDiffSampler) -> Self:
+        """This pipeline with other settings of the sampler, such as FOPPAS for its windows."""
+        return self._with(self.denoiser, self.speech_model, self.features, self.rest_poses, sampler)
+
     def _with(
         self,
         denoiser: GlobalDiffDenoiser | StackedDenoiser,
         speech_model: SpeechModel,
         features: SpeechFeatures,
         rest_poses: Tensor,
+        sampler: GlobalDiffSampler | None = None,
     ) -> Self:
         return type(self)(
             denoiser,
@@ -248,7 +253,7 @@ class GlobalDiffPipeline(Pipeline):
             features,
             rest_poses=rest_poses,
             window_frames=self.clock.window_frames,
-            sampler=self.sampler,
+            sampler=sampler or self.sampler,
             guidance_scale=self.guidance_scale,
         )
 
@@ -295,4 +300,5 @@ class GlobalDiffPipeline(Pipeline):
             features=torch.stack([window.features for window in heard]),
             expressions=torch.stack([window.expressions for window in heard]),
             speakers=torch.tensor([clip.speaker for clip in clips], device=poses.device),
+            generators=tuple(clip.generator for clip in clips),
         )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cospeech.models import GlobalDiffDenoiser, Modulations, StackedDenoiser
-from cospeech.samplers import GlobalDiffSampler, Predict, guide_batched
+from cospeech.samplers import DrawKind, GlobalDiffSampler, Predict, draw_noise, guide_batched
 
 __all__ = ["WindowInputs", "WindowSampler", "bind_denoiser"]
 
@@ -23,12 +23,14 @@ class WindowInputs(NamedTuple):
         features: Of the speech, ``(B, T, C)``.
         expressions: Of the face, ``(B, T, E)``.
         speakers: As the networks number them, ``(B,)``.
+        generators: Of further noise, one for each clip; only FOPPAS takes some.
     """
 
     noise: Tensor
     features: Tensor
     expressions: Tensor
     speakers: Tensor
+    generators: tuple[torch.Generator, ...] = ()
 
     def with_nobody(self) -> WindowInputs:
         """The same windows, and behind them the same told by speaker 0; the noise is not repeated."""
@@ -37,6 +39,7 @@ class WindowInputs(NamedTuple):
             features=torch.cat([self.features, self.features]),
             expressions=torch.cat([self.expressions, self.expressions]),
             speakers=torch.cat([self.speakers, torch.zeros_like(self.speakers)]),
+            generators=self.generators,
         )
 
 
@@ -63,7 +66,8 @@ class WindowSampler:
 
     def __call__(self, inputs: WindowInputs, seed: Tensor) -> Tensor:
         """One window of motion and expressions, ``(B, T, 6 J + 3 + E)``."""
-        seed = seed[..., : self.denoiser.config.motion_dim]
+        width = self.denoiser.config.motion_dim
+        seed, seed_expressions = seed[..., :width], seed[..., width:]
         speakers = tuple(inputs.speakers.tolist())
         if self._modulations is None or speakers != self._speakers:
             told = inputs.speakers if self.guidance_scale == 1 else inputs.with_nobody().speakers
@@ -77,7 +81,19 @@ class WindowSampler:
             guidance_scale=self.guidance_scale,
             modulations=self._modulations,
         )
-        return torch.cat([self.sampler.sample_window(predict, inputs.noise, seed), inputs.expressions], dim=-1)
+
+        def draw(kind: DrawKind, shape: Sequence[int]) -> Tensor:
+            return draw_noise(shape, inputs.generators, dtype=seed.dtype, device=seed.device)
+
+        motion = self.sampler.sample_window(predict, inputs.noise, seed, draw=draw)
+        expressions = inputs.expressions
+        if self.sampler.foppas_visits is not None and seed_expressions.shape[-1]:
+            # FOPPAS joins what it samples; expressions are not sampled, so they are gone over to here.
+            num_frames = seed.shape[1]
+            ramp = torch.linspace(0, 1, num_frames, dtype=seed.dtype, device=seed.device)[:, None]
+            head = torch.lerp(seed_expressions, expressions[:, :num_frames], ramp)
+            expressions = torch.cat([head, expressions[:, num_frames:]], dim=1)
+        return torch.cat([motion, expressions], dim=-1)
 
 
 def bind_denoiser(

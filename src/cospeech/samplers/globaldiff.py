@@ -19,9 +19,10 @@ from torch import Tensor
 from cospeech._checks import check_shape
 from cospeech.rotations import normalize_rot6d
 from cospeech.samplers.denoise import DenoiseStep, Predict, denoise
+from cospeech.samplers.foppas import Draw, Foppas
 from cospeech.samplers.seeded_windows import SeededWindows, inpaint_seed
 from cospeech.samplers.smoothing import smooth_savgol
-from cospeech.schedulers import StepTable, flow_renoise_steps, flow_times
+from cospeech.schedulers import StepTable, flow_mixture, flow_renoise_steps, flow_times
 
 __all__ = ["GlobalDiffSampler", "count_published_windows"]
 
@@ -39,6 +40,8 @@ class GlobalDiffSampler:
         smoothing_order: Degree of its polynomial.
         seams: How two windows share their overlap: "ramp" goes over from the earlier to the later one in equal steps;
             "flat", as published, averages them, which leaves half of their difference as a jump on either side.
+        foppas_visits: How often DiffSHEG's FOPPAS walks each stretch down, if it is to stand in for both the in-painted
+            seed and the seams; see ``Foppas.num_visits``. By default the paper's own rule holds.
 
     Example:
         >>> sampler = GlobalDiffSampler(num_calls=2)
@@ -56,15 +59,30 @@ class GlobalDiffSampler:
     smoothing_frames: int = 7
     smoothing_order: int = 2
     seams: Literal["ramp", "flat"] = "ramp"
+    foppas_visits: int | None = None
 
     def __post_init__(self) -> None:
         if self.seams not in ("ramp", "flat"):
             raise ValueError(f"Unknown seams {self.seams!r}; choose from ramp, flat.")
+        self.foppas  # noqa: B018 (its own errors, early)
 
     @property
     def steps(self) -> StepTable:
         """The steps of one window; ``steps.clock`` holds the times at which the denoiser is called."""
         return flow_renoise_steps(flow_times(self.num_calls))
+
+    @property
+    def foppas(self) -> Foppas | None:
+        """The other rule, where it is asked for. It walks from the first level, since a flow's 60 % are no noise."""
+        if self.foppas_visits is None:
+            return None
+        return Foppas(
+            steps=self.steps,
+            mixtures=tuple(flow_mixture(time) for time in self.steps.clock),
+            start_level=self.num_calls,
+            num_visits=self.foppas_visits,
+            jumps="exact",
+        )
 
     def sample_window(
         self,
@@ -72,6 +90,7 @@ class GlobalDiffSampler:
         noise: Tensor,
         seed: Tensor,
         *,
+        draw: Draw | None = None,
         callback: Callable[[DenoiseStep], object] | None = None,
     ) -> Tensor:
         """One window that begins near the seed.
@@ -80,16 +99,25 @@ class GlobalDiffSampler:
             predict: The denoiser with its conditions, from noisy window and time to clean window.
             noise: Standard normal, ``(B, T, 6 J + 3)``. It is mixed in again, the same, at every step.
             seed: The frames that the window begins with, ``(B, overlap, 6 J + 3)``.
-            callback: Called after each step.
+            draw: Makes further noise; only FOPPAS takes some.
+            callback: Called after each step of the paper's own rule.
 
         Returns:
             The clean window, its rotations orthonormal, ``(B, T, 6 J + 3)``.
 
         Raises:
-            ValueError: If the seed does not fit the noise or the overlap.
+            ValueError: If the seed does not fit the noise or the overlap, or FOPPAS has no ``draw``.
         """
         check_shape("noise", noise, "B T C")
         check_shape("seed", seed, f"{noise.shape[0]} {self.overlap_frames} {noise.shape[2]}")
+        if (foppas := self.foppas) is not None:
+            if draw is None:
+                raise ValueError("FOPPAS takes noise for known frames and jumps; pass `draw`.")
+            more = draw  # a name that is no longer optional
+            window = foppas.sample_window(
+                predict, noise, seed, draw=lambda kind, shape: noise if kind == "step" else more(kind, shape)
+            )
+            return _normalize(self.smooth(window))
         inpainting = inpaint_seed(predict, seed)
         window = denoise(inpainting, noise, self.steps, draw=lambda: noise, callback=callback)
         return _normalize(self.smooth(window))
@@ -110,8 +138,10 @@ class GlobalDiffSampler:
             sample: Makes a window from its inputs and the seed, around ``sample_window``. It may append channels that
                 are not sampled (facial expressions): they are joined likewise, and come back behind the seed's.
         """
-        flat = torch.full((self.overlap_frames,), 0.5) if self.seams == "flat" else None
-        return SeededWindows(sample, overlap_frames=self.overlap_frames, later_weights=flat)
+        later_weights = torch.full((self.overlap_frames,), 0.5) if self.seams == "flat" else None
+        if self.foppas_visits is not None:  # which has gone over from the earlier to the later window by itself
+            later_weights = torch.ones(self.overlap_frames)
+        return SeededWindows(sample, overlap_frames=self.overlap_frames, later_weights=later_weights)
 
 
 def count_published_windows(num_samples: int, *, sample_rate_hz: int = 16_000) -> int:
