@@ -1,7 +1,8 @@
 """What the site shows beside the pages in docs/: one reference page per package, the examples' sources, model cards.
 
 These pages are made from the sources while the site is built. In the pages of docs/, links that lead out of the folder
-(they work on GitHub) are turned to the made pages, and public names in code spans become links to their reference.
+(they work on GitHub) are turned to the made pages; there and in docstrings, public names in code spans become links to
+their reference.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ SOURCE_PAGES = COPIED | {f"examples/{name}.py": f"examples/{name}.md" for name i
 
 LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s#]+)(#[^)\s]*)?\)")
 FENCE = re.compile(r"^(?:```|~~~).*?^(?:```|~~~)[ \t]*$", re.M | re.S)
-CODE = re.compile(r"(?<![\[`])`([A-Za-z_][\w.]*)(\(\))?`(?![`\]])")
+CODE = re.compile(r"(?<!\">)(?<!<b>)<code>([A-Za-z_][\w.]*)(?:\(\))?</code>(?!</a>)")  # no link, heading, parameter
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -52,13 +53,23 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn links out of docs/ to pages of the site, and public names to links, outside fenced code."""
+    """Turn links out of docs/ to pages of the site, outside fenced code."""
     source = next((s for s, made in SOURCE_PAGES.items() if made == page.file.src_uri), f"docs/{page.file.src_uri}")
     parts, end = [], 0
     for fence in FENCE.finditer(markdown):
         parts += [_relink(markdown[end : fence.start()], source, page.file.src_uri), fence[0]]
         end = fence.end()
     return "".join([*parts, _relink(markdown[end:], source, page.file.src_uri)])
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Link public names in code spans; the plugin autorefs finds where they are."""
+
+    def link(found: re.Match[str]) -> str:
+        path = _PATHS.get(found[1])
+        return f'<autoref identifier="{path}">{found[0]}</autoref>' if path else found[0]
+
+    return CODE.sub(link, html)
 
 
 def packages() -> list[str]:
@@ -109,12 +120,7 @@ def _relink(text: str, source: str, page: str) -> str:
             return found[0]
         return f"{found[1]}{posixpath.relpath(target, posixpath.dirname(page))}{found[3] or ''})"
 
-    def name(found: re.Match[str]) -> str:
-        path = _PATHS.get(found[1])
-        return f"[{found[0]}][{path}]" if path else found[0]
-
-    lines = LINK.sub(link, text).split("\n")
-    return "\n".join(line if line.startswith("#") else CODE.sub(name, line) for line in lines)
+    return LINK.sub(link, text)
 
 
 def _paths() -> dict[str, str]:
