@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from cospeech.audio import SpokenWord
 from cospeech.errors import AudioError, CheckpointError
 from cospeech.models import (
     EmageConfig,
@@ -179,6 +181,51 @@ def test_another_device_is_another_pipeline(small_emage: EmagePipeline) -> None:
     assert generate(other, speech(1.0)).equal(generate(small_emage, speech(1.0)))
 
 
+@pytest.fixture(scope="module")
+def reader(small_emage: EmagePipeline) -> EmagePipeline:
+    """One that reads words of five numbers."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        config = replace(small_emage.transformer.config, text_dim=5)
+        transformer = EmageTransformer(config)
+        for parameter in transformer.parameters():
+            if parameter.ndim == 2:
+                parameter.data *= 3
+        table = {"hello": torch.randn(5), "world": torch.randn(5)}
+    return EmagePipeline(transformer, small_emage.codec, embedding=table.get)
+
+
+def test_words_are_read_when_they_are_said(reader: EmagePipeline) -> None:
+    audio = speech(3.0)
+    said = [SpokenWord("hello", 0.2, 0.5), SpokenWord("world", 2.5, 2.9), SpokenWord("unheard-of", 1.0, 1.2)]
+    motion = generate(reader, audio, words=said)
+    assert motion.num_frames == 90
+    assert generate(reader, audio, words=said[:2]).equal(motion)
+    silent, late = generate(reader, audio, words=[]), generate(reader, audio, words=said[1:])
+    assert not torch.allclose(motion.local_axis_angle[:20], silent.local_axis_angle[:20], atol=1e-3)
+    # The first windows do not hear what is said at the end, but for what a decoded frame sees of later codes.
+    torch.testing.assert_close(late.local_rotations()[:50], silent.local_rotations()[:50], rtol=0, atol=1e-3)
+    assert not torch.allclose(late.local_axis_angle[70:], silent.local_axis_angle[70:], atol=1e-3)
+    assert_same(Motion.concatenate(list(reader.stream(audio, source_rate_hz=RATE, words=said))), motion)
+    other = generate(reader, speech(2.0), words=said[:1])
+    assert_same(reader.batch([audio, speech(2.0)], words=[said, said[:1]], source_rate_hz=RATE)[1], other)
+
+
+def test_a_pipeline_that_reads_is_saved_without_its_table(reader: EmagePipeline, tmp_path: Path) -> None:
+    reader.save_pretrained(tmp_path)
+    again = EmagePipeline.from_pretrained(tmp_path, embedding=reader._embedding)
+    said = [SpokenWord("hello", 0.2, 0.5)]
+    assert generate(again, speech(1.0), words=said).equal(generate(reader, speech(1.0), words=said))
+    with pytest.raises(ValueError, match="`embedding` of words goes with a transformer that reads"):
+        EmagePipeline.from_pretrained(tmp_path)
+
+
+def test_words_and_networks_must_go_together(small_emage: EmagePipeline, reader: EmagePipeline) -> None:
+    for pipeline, words in ((reader, None), (small_emage, [SpokenWord("hello", 0.0, 1.0)])):
+        with pytest.raises(ValueError, match="`words` must be given to a network that reads, and to no other"):
+            generate(pipeline, speech(1.0), words=words)
+
+
 def test_progress_counts_the_frames_of_all_clips(small_emage: EmagePipeline) -> None:
     seen: list[tuple[int, int]] = []
     motions = small_emage.batch(
@@ -211,7 +258,7 @@ def test_parts_that_do_not_fit_are_refused(small_emage: EmagePipeline) -> None:
     sizes = {"hidden_dim": 16, "feedforward_dim": 16, "num_audio_layers": 1, "num_face_layers": 1, "audio_dim": 8}
     with pytest.raises(ValueError, match=r"codebook of 'upper' must be \(7, 8\), as the transformer's; got \(12, 8\)"):
         EmagePipeline(EmageTransformer(EmageConfig(**sizes, num_codes=7, code_dim=8)), small_emage.codec)
-    with pytest.raises(ValueError, match="must hear audio only"):
+    with pytest.raises(ValueError, match="`embedding` of words goes with a transformer that reads"):
         EmagePipeline(EmageTransformer(EmageConfig(**sizes, text_dim=5)), small_emage.codec)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -204,6 +205,16 @@ def test_without_sound_nothing_that_hears_learns(transformer: EmageTransformer, 
     assert losses.seed_codes == losses.audio_latents == 0
     with pytest.raises(ValueError, match="Without sound a batch must hold another part than the face"):
         losses_of(transformer, small_emage, batch_of(frozenset({"face"}), sound=False))
+
+
+def test_words_are_learned_from(small_emage: EmagePipeline) -> None:
+    transformer = EmageTransformer(replace(small_emage.transformer.config, text_dim=5)).train()
+    batch = batch_of()
+    targets = emage_targets(small_emage.codec, batch)
+    mask, words = torch.rand(targets.motion.shape) < 0.5, torch.randn(2, FRAMES, 5)
+    emage_losses(transformer, targets, batch.waveform, batch.speaker, mask, words=words).total.backward()
+    for part in (transformer.body_speech, transformer.face_speech):
+        assert all(p.grad is not None and p.grad.any() for p in (part.content.weight, part.mix.weigh[0].weight))
 
 
 def test_data_sets_share_the_trunk_and_nothing_else(transformer: EmageTransformer, small_emage: EmagePipeline) -> None:

@@ -17,6 +17,7 @@ from cospeech.audio.prosody import ProsodyConfig, ProsodyFeatures
 from cospeech.audio.resample import SincFilter, resample
 from cospeech.audio.speech import GLOBALDIFF_SPEECH_ENCODER, SpeechEncoder, normalize_waveform
 from cospeech.audio.waveform import AudioInfo, audio_info, check_speech, iter_audio, load_audio, measure_speech
+from cospeech.audio.words import SpokenWord, WordEmbedding, embed_words, read_text_grid
 
 __all__ = [
     "GLOBALDIFF_SPEECH_ENCODER",
@@ -26,10 +27,13 @@ __all__ = [
     "ProsodyFeatures",
     "SincFilter",
     "SpeechEncoder",
+    "SpokenWord",
+    "WordEmbedding",
     "amplitude_envelope",
     "audio_info",
     "check_speech",
     "detect_onsets",
+    "embed_words",
     "frames_to_samples",
     "frames_to_seconds",
     "hertz_to_mel",
@@ -44,6 +48,7 @@ __all__ = [
     "onset_strength",
     "pick_peaks",
     "power_to_decibel",
+    "read_text_grid",
     "resample",
     "samples_to_frames",
     "samples_to_frames_covering",

@@ -19,6 +19,7 @@ from cospeech.models.emage_codec import (
 from cospeech.models.emage_config import EmageConfig
 from cospeech.models.emage_folding import fold_emage
 from cospeech.models.emage_generation import EmageGenerator, EmageWindow, blank_emage_hints, emage_num_frames
+from cospeech.models.emage_speech import rhythm_signals
 from cospeech.models.emage_streaming import EmageStreamDecoder, EmageStreamState, StreamedMotion
 from cospeech.models.emage_vqvae import (
     EmageGlobalMotion,
@@ -123,6 +124,7 @@ __all__ = [
     "optimize_denoiser",
     "optimize_diffsheg",
     "optimize_motionstreamer",
+    "rhythm_signals",
     "sample_latents",
     "split_emage_motion",
 ]

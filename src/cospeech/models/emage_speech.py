@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from cospeech._checks import check_shape
+from cospeech.audio import amplitude_envelope, detect_onsets
 from cospeech.nn import ContentRhythmAttention, WaveEncoder
 
-__all__ = ["RhythmAndContentEncoder", "WaveformEncoder"]
+__all__ = ["RhythmAndContentEncoder", "WaveformEncoder", "rhythm_signals"]
+
+_ONSET_HOP = 512
+
+
+def rhythm_signals(waveform: Tensor) -> Tensor:
+    """How windows of speech sound, as the paper has it: amplitude, and 1 where a sound begins.
+
+    Both are made of each window by itself, so that a stream hears what the whole clip does. The earlier program marks
+    onsets at wrong times, by frame numbers in an array of samples; here they are where they are heard.
+
+    Args:
+        waveform: 16 kHz, ``(B, S)``.
+
+    Returns:
+        ``(B, 2, S)``.
+    """
+    check_shape("waveform", waveform, "B S")
+    onsets = torch.zeros_like(waveform)
+    for row, clip in zip(onsets, waveform, strict=True):
+        row[detect_onsets(clip, rate_hz=16000, hop_samples=_ONSET_HOP) * _ONSET_HOP] = 1
+    return torch.stack([amplitude_envelope(waveform), onsets], dim=1)
 
 
 class WaveformEncoder(nn.Module):

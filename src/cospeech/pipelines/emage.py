@@ -11,6 +11,7 @@ Reference:
 from __future__ import annotations
 
 import copy
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from cospeech.audio import AudioSource, iter_audio, measure_speech
+from cospeech.audio import AudioSource, SpokenWord, WordEmbedding, embed_words, iter_audio, measure_speech
 from cospeech.hub import config_from_dict, load_model, resolve, save_model
 from cospeech.models import (
     EmageGlobalMotion,
@@ -53,18 +54,21 @@ class EmagePipeline(Pipeline):
     """Speech to motion with EMAGE's networks, at the published or any other size.
 
     Args:
-        transformer: One that hears audio only. What it has learned by now counts: after more training, make another
+        transformer: What it has learned by now counts: after more training, make another
             pipeline.
         codec: The motion networks; see ``make_emage_codec``.
+        embedding: For a transformer that reads: from a word to its vector, the ``get`` of a dictionary for example.
 
     Raises:
         ValueError: If the parts do not fit each other.
     """
 
-    def __init__(self, transformer: EmageTransformer, codec: EmageMotionCodec):
+    def __init__(
+        self, transformer: EmageTransformer, codec: EmageMotionCodec, *, embedding: WordEmbedding | None = None
+    ):
         config = transformer.config
-        if config.text_dim is not None:
-            raise ValueError("`transformer` must hear audio only; this one also reads text, which no pipeline aligns.")
+        if (config.text_dim is None) != (embedding is None):
+            raise ValueError("`embedding` of words goes with a transformer that reads (`text_dim`), and only with one.")
         for part in (*config.code_parts, *config.latent_parts):
             vqvae = codec.vqvae(part).config
             given, wanted = (vqvae.num_codes, vqvae.latent_dim), (config.num_codes, config.code_dim)
@@ -73,6 +77,7 @@ class EmagePipeline(Pipeline):
         self.transformer, self.codec = transformer.eval(), codec.eval()
         self.rate_hz = float(FRAME_RATE_HZ)
         self.num_speakers = config.num_speakers
+        self._embedding = embedding
         self._runner = EmageRunner.fold(self.transformer, self.codec)
         self._prototypes: dict[str, Tensor] | None = None
         self._optimized = False
@@ -85,6 +90,7 @@ class EmagePipeline(Pipeline):
         revision: str | None = None,
         device: torch.device | str = "cpu",
         keep_unused: bool = False,
+        embedding: WordEmbedding | None = None,
     ) -> Self:
         """The pipeline in a folder or on the Hub, in our format or in the published one.
 
@@ -95,6 +101,7 @@ class EmagePipeline(Pipeline):
             device: Where the networks shall be.
             keep_unused: Whether to keep the published layers that nothing uses (47 MB), so that ``save_published``
                 writes back what was read.
+            embedding: See ``EmagePipeline``; it is not saved with the networks.
 
         Raises:
             ModelNotFoundError: If nothing has that name, or the Hub cannot be reached.
@@ -105,7 +112,8 @@ class EmagePipeline(Pipeline):
             config_from_dict(EmageSettings, read_index(folder, cls), source=str(folder / INDEX_FILE))
             networks = {part: load_model(EmageVQVAE, folder / part) for part in EmageParts._fields}
             codec = make_emage_codec(networks, load_model(EmageGlobalMotion, folder / "global_motion"))
-            return cls(load_model(EmageTransformer, folder / "transformer").to(device), codec.to(device))
+            transformer = load_model(EmageTransformer, folder / "transformer").to(device)
+            return cls(transformer, codec.to(device), embedding=embedding)
         published = load_published_emage(name_or_path, revision=revision)
         pipeline = cls(published.transformer.to(device), published.codec.to(device))
         pipeline._prototypes = published.prototypes if keep_unused else None
@@ -154,6 +162,7 @@ class EmagePipeline(Pipeline):
         progress: bool | None = None,
         callback: ProgressCallback | None = None,
         hints: GestureHints | None = None,
+        words: Sequence[SpokenWord] | None = None,
         strict_upstream: bool = False,
     ) -> Motion:
         """Motion for a clip of speech; see ``Pipeline.__call__``.
@@ -166,12 +175,13 @@ class EmagePipeline(Pipeline):
             progress: As there.
             callback: As there.
             hints: What is known of the motion; the body starts where they do, if their first frame shows its root.
+            words: What is said when, for networks that read; see ``cospeech.audio.read_text_grid``.
             strict_upstream: Whether to give the published program's frames, which end up to nine frames early.
 
         Raises:
             AudioError: As there.
-            ValueError: If there is no such speaker, hints are longer than the motion, or with ``strict_upstream`` the
-                audio is shorter than nine frames.
+            ValueError: If there is no such speaker, hints are longer than the motion, words are missing or cannot be
+                read, or with ``strict_upstream`` the audio is shorter than nine frames.
         """
         return self.batch(
             [audio],
@@ -181,6 +191,7 @@ class EmagePipeline(Pipeline):
             progress=progress,
             callback=callback,
             hints=[hints],
+            words=[words],
             strict_upstream=strict_upstream,
         )[0]
 
@@ -194,15 +205,17 @@ class EmagePipeline(Pipeline):
         progress: bool | None = None,
         callback: ProgressCallback | None = None,
         hints: Sequence[GestureHints | None] | None = None,
+        words: Sequence[Sequence[SpokenWord] | None] | None = None,
         strict_upstream: bool = False,
     ) -> list[Motion]:
-        """See ``Pipeline.batch``; ``hints`` are one, or None, for each clip."""
+        """See ``Pipeline.batch``; ``hints`` and ``words`` are one, or None, for each clip."""
         hints = one_each("hints", hints, len(audios), default=None)
+        read = [self._read(said) for said in one_each("words", words, len(audios), default=None)]
         clock = self._clock(strict_upstream)
         requests = self._requests(audios, AUDIO_RATE_HZ, speakers=speakers, seeds=seeds, source_rate_hz=source_rate_hz)
-        asked = list(zip(requests, hints, strict=True))
-        num_frames = sum(_count_frames(clock, request.num_samples, given) for request, given in asked)
-        clips = [self._runner.clip(clock, request.blocks(), request.speaker, given) for request, given in asked]
+        asked = list(zip(requests, hints, read, strict=True))
+        num_frames = sum(_count_frames(clock, request.num_samples, given) for request, given, _ in asked)
+        clips = [self._runner.clip(clock, one.blocks(), one.speaker, given, said) for one, given, said in asked]
         return collect(self._runner.run(clips), len(clips), num_frames, progress=progress, callback=callback)
 
     def stream(
@@ -213,6 +226,7 @@ class EmagePipeline(Pipeline):
         seed: int = 0,
         source_rate_hz: float | None = None,
         hints: GestureHints | None = None,
+        words: Sequence[SpokenWord] | None = None,
         strict_upstream: bool = False,
     ) -> Iterator[Motion]:
         """See ``Pipeline.stream``; with hints the audio is measured before it is heard.
@@ -225,13 +239,14 @@ class EmagePipeline(Pipeline):
             audio = audio.read() if hasattr(audio, "read") else audio
             _count_frames(clock, measure_speech(audio, AUDIO_RATE_HZ, source_rate_hz=source_rate_hz), hints)
         blocks = iter_audio(audio, AUDIO_RATE_HZ, block_seconds=0.5, source_rate_hz=source_rate_hz)
-        return (piece for _, piece in self._runner.run([self._runner.clip(clock, blocks, speaker, hints, lookahead=1)]))
+        clip = self._runner.clip(clock, blocks, speaker, hints, self._read(words), lookahead=1)
+        return (piece for _, piece in self._runner.run([clip]))
 
     def to(self, device: torch.device | str) -> Self:
         """See ``Pipeline.to``; of an optimized pipeline the plain networks are moved."""
         # Copies, since a module's own `to` moves it: this pipeline stays where it is.
         transformer, codec = copy.deepcopy((self.transformer, self.codec))
-        other = type(self)(transformer.to(device), codec.to(device))
+        other = type(self)(transformer.to(device), codec.to(device), embedding=self._embedding)
         other._prototypes = self._prototypes
         return other
 
@@ -241,6 +256,16 @@ class EmagePipeline(Pipeline):
         other = copy.copy(self)
         other._runner, other._optimized = self._runner.optimize(precision=precision, compiled=compiled), True
         return other
+
+    def _read(self, words: Sequence[SpokenWord] | None) -> Tensor | None:
+        """The vector of the word at each frame, up to the last word."""
+        dim = self.transformer.config.text_dim
+        if (words is None) != (dim is None):
+            raise ValueError("`words` must be given to a network that reads, and to no other.")
+        if words is None or dim is None or self._embedding is None:
+            return None
+        num_frames = math.ceil(max((word.end_seconds for word in words), default=0.0) * self.rate_hz)
+        return embed_words(words, self._embedding, dim, num_frames, rate_hz=self.rate_hz)
 
     def _refuse_optimized(self) -> None:
         if self._optimized:

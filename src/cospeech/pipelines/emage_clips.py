@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from typing_extensions import Self
 
 from cospeech.models import (
@@ -22,6 +23,7 @@ from cospeech.models import (
     StreamedMotion,
     blank_emage_hints,
     fold_emage,
+    rhythm_signals,
 )
 from cospeech.models.emage_generation import FRAME_RATE_HZ
 from cospeech.motion import Motion
@@ -90,6 +92,7 @@ class EmageRunner:
         blocks: Iterable[Tensor],
         speaker: int,
         hints: GestureHints | None,
+        words: Tensor | None = None,
         lookahead: int = LOOKAHEAD,
     ) -> EmageClip:
         """A clip that has not begun.
@@ -99,13 +102,14 @@ class EmageRunner:
             blocks: Its samples, piece by piece.
             speaker: Counted from 1.
             hints: What is known of its motion.
+            words: The vector of the word at each frame, ``(T, C)``, for networks that read.
             lookahead: Windows that are heard, and decoded, together.
         """
         like = self._transformer.mask_embedding
         start = like.new_zeros(1, 3)
         if hints is not None and bool(hints.visible[0, 0]):
             start = hints.motion.translation[:1].to(start)
-        windows = self._hear(clock.windows(blocks), hints, lookahead)
+        windows = self._hear(clock.windows(blocks), hints, words, lookahead)
         return EmageClip(windows, speaker - 1, hints, self._decoder.init_state(start), lookahead)
 
     @torch.no_grad()
@@ -129,14 +133,21 @@ class EmageRunner:
                 yield from ((number, piece) for piece in self._decode(clips[number]))
 
     @torch.no_grad()
-    def _hear(self, windows: Iterator[MaskedSpeech], hints: GestureHints | None, lookahead: int) -> Iterator[_Heard]:
+    def _hear(
+        self, windows: Iterator[MaskedSpeech], hints: GestureHints | None, words: Tensor | None, lookahead: int
+    ) -> Iterator[_Heard]:
         """A clip's windows with what is heard and known of them, several windows at once."""
         like = self._transformer.mask_embedding
         channels = None if hints is None else hints.channels()
         while batch := list(islice(windows, lookahead)):
             for num_frames, same in groupby(batch, key=lambda window: window.num_frames):
                 group = list(same)
-                heard = self._transformer.hear(torch.stack([window.samples for window in group]).to(like))
+                samples = torch.stack([window.samples for window in group]).to(like)
+                if words is None:
+                    heard = self._transformer.hear(samples)
+                else:
+                    read = [_cut(words, window.start, num_frames) for window in group]
+                    heard = self._transformer.hear(rhythm_signals(samples), torch.stack(read).to(like))
                 for i, window in enumerate(group):
                     known = _known(channels, window.start, num_frames, like)
                     yield _Heard(heard.rows(slice(i, i + 1)), known.motion[None], known.hidden[None], window.num_kept)
@@ -187,6 +198,12 @@ def _known(channels: HintChannels | None, start: int, num_frames: int, like: Ten
         return channels.window(start, num_frames, like=like)
     motion, hidden = blank_emage_hints(1, num_frames, like=like)
     return HintChannels(motion[0], hidden[0])
+
+
+def _cut(words: Tensor, start: int, num_frames: int) -> Tensor:
+    """Frames from ``start`` on; after the end nothing is said."""
+    read = words[start : start + num_frames]
+    return pad(read, (0, 0, 0, num_frames - len(read)))
 
 
 def _rows(indices: EmageParts, row: int, count: int) -> EmageParts:

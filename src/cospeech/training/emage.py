@@ -31,6 +31,7 @@ from cospeech.models import (
     EmageOutput,
     EmageParts,
     EmageTransformer,
+    rhythm_signals,
 )
 from cospeech.skeleton import SMPLX
 from cospeech.training.emage_motion import emage_parts
@@ -140,6 +141,7 @@ def emage_losses(
     speaker: Tensor,
     mask: Tensor,
     *,
+    words: Tensor | None = None,
     latent_weights: Mapping[str, float] = LATENT_WEIGHTS,
     code_weights: Mapping[str, float] = CODE_WEIGHTS,
 ) -> EmageLosses:
@@ -154,6 +156,8 @@ def emage_losses(
         waveform: ``(B, 533 T)``, or None.
         speaker: ``(B,)``.
         mask: Random, True where hidden, ``(B, T, 337)``.
+        words: For a transformer that reads, the vector of the word at each frame, ``(B, T, C)``; of the waveform it
+            then hears ``rhythm_signals``.
         latent_weights: What each part's latents count.
         code_weights: What each part's codes count.
 
@@ -184,7 +188,7 @@ def emage_losses(
             raise ValueError("Without sound a batch must hold another part than the face.")
         zero = motion.new_zeros(())
         return EmageLosses(zero, zero, zero, zero, latents, codes)
-    heard = transformer.hear(waveform)
+    heard = transformer.hear(waveform if words is None else rhythm_signals(waveform), words)
     found: list[Tensor] = []
     for hidden, use_audio in ((seeded, True), (mask, True), (mask, False)):
         output = transformer.complete(heard, motion, hidden, speaker, use_audio=use_audio)
