@@ -8,6 +8,10 @@ known frames as the window is noised, puts them in place after every step, and c
 agree. Speech is procedural and new to the model. Accelerations are means over joints and clips, "at seams" those of the
 shared frames and two either side; seconds are of one thread.
 
+Needs: nothing but cospeech.
+Takes: a minute on one CPU core.
+Needs: nothing but cospeech.
+Takes: minutes on one CPU core.
 CI: --clips 1 --seconds 6
 """
 

@@ -27,6 +27,7 @@ GROUPS = {  # by the first word of the file's name; all others show single block
     "compare": "Measuring",
     "error": "Measuring",
     "evaluate": "Measuring",
+    "window": "Measuring",
 }
 
 
