@@ -20,7 +20,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/examples.md"
-GROUPS = {  # by the first word of the file's name; all others show single blocks
+BLOCKS = "Single blocks in your own code"
+GROUPS = {  # by the first word of the file's name; all others are for BLOCKS
     "generate": "Each system",
     "stream": "Streams",
     "train": "Training",
@@ -50,13 +51,16 @@ def read_examples() -> list[Example]:
     return [_read(path) for path in sorted((ROOT / "examples").glob("*.py"))]
 
 
+def group_of(path: Path) -> str:
+    """The heading that an example stands below."""
+    return GROUPS.get(path.stem.partition("_")[0], BLOCKS)
+
+
 def index_page() -> str:
     """docs/examples.md."""
-    groups: dict[str, list[Example]] = {"Single blocks in your own code": []}
-    for name in dict.fromkeys(GROUPS.values()):
-        groups[name] = []
+    groups: dict[str, list[Example]] = {name: [] for name in (BLOCKS, *GROUPS.values())}
     for example in read_examples():
-        groups[GROUPS.get(example.path.stem.partition("_")[0], "Single blocks in your own code")].append(example)
+        groups[group_of(example.path)].append(example)
     lines = [
         "# Examples",
         "",
