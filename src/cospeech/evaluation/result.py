@@ -109,6 +109,24 @@ class Evaluation:
         )
         return "\n".join(lines) + "\n"
 
+    def details_to_markdown(self) -> str:
+        """Tables of single joints and of the spectrum, as Markdown; empty where the protocol has neither."""
+        lines = []
+        if self.per_joint:
+            names = list(self.per_joint)
+            joints = dict.fromkeys(joint for values in self.per_joint.values() for joint in values)
+            lines += ["", f"#### {self.label}, joint by joint", "", "| joint | " + " | ".join(names) + " |"]
+            lines.append("|---" * (len(names) + 1) + "|")
+            for joint in joints:
+                cells = [f"{self.per_joint[x][joint]:.4g}" if joint in self.per_joint[x] else "" for x in names]
+                lines.append(f"| {joint} | " + " | ".join(cells) + " |")
+        if self.spectrum:
+            lines += ["", f"#### {self.label}, power of acceleration", "", "| Hz | generated | reference |"]
+            lines.append("|---|---|---|")
+            rows = zip(self.spectrum["hz"], self.spectrum["generated"], self.spectrum["reference"], strict=True)
+            lines += [f"| {low:g} to {low + 1:g} | {ours:.4g} | {theirs:.4g} |" for low, ours, theirs in rows]
+        return "\n".join(lines) + "\n" if lines else ""
+
 
 def comparison_table(evaluations: Sequence[Evaluation]) -> str:
     """Several results by one protocol side by side, as a Markdown table with intervals.

@@ -96,7 +96,8 @@ def load_feature_file(path: Path, num_channels: int) -> Tensor:
         OSError: If it cannot be opened.
     """
     try:
-        array = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            array = np.load(file, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise MotionFileError(f"{path}: expected a whole .npy array; {error}.") from error
     if not isinstance(array, np.ndarray):

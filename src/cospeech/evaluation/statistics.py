@@ -72,7 +72,8 @@ def _read(path: Path) -> dict[str, Any]:
         if path.is_dir():
             return {file.stem: np.load(file, allow_pickle=False) for file in sorted(path.glob("*.npy"))}
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
+            # Opened here: NumPy leaves a broken archive open.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 return dict(archive.items())
         return dict(load_file(path))
     except (OSError, ValueError, SafetensorError, zipfile.BadZipFile) as error:

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from cospeech._extras import require
 from cospeech.data import parse_captions
@@ -167,13 +166,13 @@ class TextMotionReader:
         assert self.extractor is not None
         mean, std = self._normal
         normal = ((motion.double() - mean) / std).float()
-        padded = F.pad(normal, (0, 0, 0, _MAX_FRAMES - len(normal)))
-        result: Tensor = self.extractor(padded[None], torch.tensor([len(normal)])).mean
+        # The published program pads to 300 frames, which its mask then hides.
+        result: Tensor = self.extractor(normal[None]).mean
         return result
 
 
 def _cut(motion: Tensor, *, generator: torch.Generator | None) -> Tensor:
-    """A generated clip up to 300 frames; of a recorded one whole units, in a third of cases one fewer, from anywhere."""
+    """A generated clip up to 300 frames; of a recorded one whole units, in a third of cases one less, from anywhere."""
     if generator is None:
         return motion[:_MAX_FRAMES]
     length = len(motion) // _UNIT
