@@ -15,6 +15,7 @@ from cospeech.metrics import (
     FrechetAccumulator,
     MeanAccumulator,
     Moments,
+    clip_mean,
     frechet_distance,
     merge_processes,
 )
@@ -98,13 +99,19 @@ def test_one_process_is_its_own_sum():
 WORKER = """
 import sys
 import torch
-from cospeech.metrics import Moments, merge_processes
+from cospeech.metrics import FrechetAccumulator, Moments, clip_mean, merge_processes
 
 rank, folder = int(sys.argv[1]), sys.argv[2]
 torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
 moments = Moments()
 moments.update(torch.load(f"{folder}/features.pt", weights_only=True).tensor_split(2)[rank])
-torch.save(merge_processes(moments).compute().covariance, f"{folder}/{rank}.pt")
+distance, spread = FrechetAccumulator(), clip_mean("mpjpe")
+clips = torch.load(f"{folder}/features.pt", weights_only=True).reshape(-1, 4, 2, 3)
+for i in range(rank, len(clips), 2):
+    distance.update(clips[i].flatten(1), 1.5 * clips[i].flatten(1))
+    spread.update(clips[i], 1.5 * clips[i])
+numbers = [merge_processes(distance).compute(), float(merge_processes(spread).compute())]
+torch.save((merge_processes(moments).compute().covariance, numbers), f"{folder}/{rank}.pt")
 torch.distributed.destroy_process_group()
 """
 
@@ -114,9 +121,14 @@ def test_processes_add_up(tmp_path):
     workers = [subprocess.Popen([sys.executable, "-c", WORKER, str(rank), str(tmp_path)]) for rank in range(2)]
     assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
     exact = features(40, 3, 5).double().T.cov()
+    alone, spread = FrechetAccumulator(), clip_mean("mpjpe")
+    for clip in features(40, 3, 5).reshape(-1, 4, 2, 3):
+        alone.update(clip.flatten(1), 1.5 * clip.flatten(1))
+        spread.update(clip, 1.5 * clip)
     for rank in range(2):
-        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        found, numbers = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         torch.testing.assert_close(found, exact, rtol=1e-9, atol=1e-9)
+        assert numbers == pytest.approx([alone.compute(), float(spread.compute())], rel=1e-9)
 
 
 def test_errors_say_what_must_hold():

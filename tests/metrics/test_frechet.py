@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from cospeech.metrics import frechet_distance, frechet_distance_of_moments, globaldiff_frechet_distance
+from cospeech.metrics import (
+    FRECHET_RULES,
+    FrechetRule,
+    frechet_distance,
+    frechet_distance_of_moments,
+    globaldiff_frechet_distance,
+    published_frechet_distance,
+)
 
 
 def test_closed_form_of_commuting_covariances(generator: torch.Generator) -> None:
@@ -53,3 +61,34 @@ def test_errors_say_what_must_hold() -> None:
         frechet_distance(torch.zeros(1, 3), torch.zeros(4, 3))
     with pytest.raises(ValueError, match="must be finite"):
         frechet_distance(torch.full((4, 3), torch.nan), torch.zeros(4, 3))
+
+
+@pytest.mark.parametrize("name", ["legacy", "motionstreamer", "globaldiff", "evaltools"])
+def test_published_roots_of_full_rank_agree(name):
+    generator = torch.Generator().manual_seed(3)
+    a, b = torch.randn(60, 6, generator=generator), 1.5 * torch.randn(50, 6, generator=generator)
+    found = published_frechet_distance(a, b, FRECHET_RULES[name])
+    assert found == pytest.approx(frechet_distance(a, b, rule=FRECHET_RULES[name]).item(), rel=1e-6)
+
+
+def test_what_programs_do_about_complex_roots(monkeypatch):
+    """SciPy's root of a singular product was complex once; here it is made so."""
+    import scipy.linalg
+
+    a, b = torch.randn(20, 3), torch.randn(20, 3)
+    monkeypatch.setattr(scipy.linalg, "sqrtm", lambda x: x * 0 + 0.5j * np.eye(len(x)))
+    assert published_frechet_distance(a, b, FRECHET_RULES["legacy"]) == 1e10
+    with pytest.raises(ValueError, match=r"diagonal must be real; its imaginary part is 0\.5"):
+        published_frechet_distance(a, b, FRECHET_RULES["motionstreamer"])
+    assert np.isfinite(published_frechet_distance(a, b, FRECHET_RULES["globaldiff"]))
+    calls = []
+
+    def unfinished(x):
+        calls.append(x)
+        return np.full_like(x, np.inf) if len(calls) == 1 else np.eye(len(x))
+
+    monkeypatch.setattr(scipy.linalg, "sqrtm", unfinished)
+    assert np.isfinite(published_frechet_distance(a, b, FRECHET_RULES["legacy"]))
+    assert len(calls) == 2  # once more with 1e-6 on the diagonals
+    with pytest.raises(ValueError, match="`imaginary` must be 'drop'"):
+        FrechetRule(imaginary="ignore")

@@ -17,6 +17,7 @@ from cospeech.metrics.beat_alignment import (
     score_beats,
     speed_minima,
 )
+from cospeech.metrics.clip_means import CLIP_MEANS, ClipMean, clip_mean
 from cospeech.metrics.diversity import (
     drawn_diversity,
     l1_deviation,
@@ -40,6 +41,7 @@ from cospeech.metrics.frechet import (
     frechet_distance,
     frechet_distance_of_moments,
     globaldiff_frechet_distance,
+    published_frechet_distance,
 )
 from cospeech.metrics.kinematics import FootSlide, foot_slide, mean_jerk
 from cospeech.metrics.motion_quality import (
@@ -60,10 +62,12 @@ from cospeech.metrics.retrieval import matching_distances, r_precision, retrieva
 
 __all__ = [
     "BEAT_JOINTS",
+    "CLIP_MEANS",
     "EXACT_FRECHET",
     "FRECHET_RULES",
     "BeatAlignment",
     "BeatRule",
+    "ClipMean",
     "FootSlide",
     "FrechetAccumulator",
     "FrechetRule",
@@ -79,6 +83,7 @@ __all__ = [
     "beat_alignment",
     "beat_consistency",
     "bootstrap_mean_interval",
+    "clip_mean",
     "correct_share",
     "difference_lengths",
     "drawn_diversity",
@@ -104,6 +109,7 @@ __all__ = [
     "onset_peaks",
     "position_lvd",
     "procrustes_errors",
+    "published_frechet_distance",
     "r_precision",
     "rectified",
     "retrieval_ranks",

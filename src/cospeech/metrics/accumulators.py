@@ -11,6 +11,7 @@ Reference:
 from __future__ import annotations
 
 from typing import Any, NamedTuple, TypeVar
+from typing import Protocol as Interface
 
 import torch
 from torch import Tensor
@@ -185,7 +186,14 @@ class MeanAccumulator:
         self.weight += weight
 
 
-AccumulatorT = TypeVar("AccumulatorT", Moments, FrechetAccumulator, MeanAccumulator)
+class Accumulator(Interface):
+    """What can be merged."""
+
+    def merge(self, other: Any) -> None:
+        """Take in what ``other`` has seen."""
+
+
+AccumulatorT = TypeVar("AccumulatorT", bound=Accumulator)
 
 
 def merge_processes(accumulator: AccumulatorT) -> AccumulatorT:

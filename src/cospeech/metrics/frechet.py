@@ -25,6 +25,7 @@ __all__ = [
     "frechet_distance",
     "frechet_distance_of_moments",
     "globaldiff_frechet_distance",
+    "published_frechet_distance",
 ]
 
 
@@ -35,10 +36,20 @@ class FrechetRule:
     Attributes:
         epsilon: Added to the diagonal of both covariances, inside the root only; the traces outside are without.
         negative: Whether a distance below 0, which that leads to, is reported as it is.
+        imaginary: What the program does about a complex root whose diagonal is not real to 1e-3: "drop" the imaginary
+            part, "raise", or report 1e10 ("huge"). Only ``published_frechet_distance`` ever meets one: roots by
+            eigenvalues are real.
+        rescue: Added to both diagonals by that function where the root is not finite; 0 for never.
     """
 
     epsilon: float = 0.0
     negative: bool = False
+    imaginary: str = "drop"
+    rescue: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.imaginary not in ("drop", "raise", "huge"):
+            raise ValueError(f"`imaginary` must be 'drop', 'raise' or 'huge'; got {self.imaginary!r}.")
 
 
 EXACT_FRECHET = FrechetRule()
@@ -51,11 +62,11 @@ FRECHET_RULES = {
     # These take SciPy's root of the product and differ in what they do when it is complex: 1e10 (`legacy`, `diffsheg`),
     # an error (`motionstreamer`), nothing (`globaldiff`). Roots by eigenvalues are real, so what is left is the exact
     # value, from which SciPy >= 1.16 is 1e-7 away; SciPy <= 1.15 is of no use with fewer features than channels.
-    "legacy": FrechetRule(negative=True),
-    "beat2022": FrechetRule(negative=True),
-    "diffsheg": FrechetRule(negative=True),
+    "legacy": FrechetRule(negative=True, imaginary="huge", rescue=1e-6),
+    "beat2022": FrechetRule(negative=True, imaginary="huge", rescue=1e-6),
+    "diffsheg": FrechetRule(negative=True, imaginary="huge", rescue=1e-6),
     "globaldiff": FrechetRule(negative=True),
-    "motionstreamer": FrechetRule(negative=True),
+    "motionstreamer": FrechetRule(negative=True, imaginary="raise", rescue=1e-6),
 }
 """The rules of published programs by name."""
 
@@ -125,28 +136,48 @@ def frechet_distance_of_moments(
     return _floored(gap - 2 * _root_trace(covariance, other_covariance, rule.epsilon), rule)
 
 
-def globaldiff_frechet_distance(features: Tensor, others: Tensor) -> float:
-    """The published program's rule: the real part of SciPy's general matrix root, whatever it is.
+def published_frechet_distance(features: Tensor, others: Tensor, rule: FrechetRule) -> float:
+    """The distance by the program's own steps: SciPy's general matrix root and the rule's way with what comes of it.
 
-    Agrees with ``frechet_distance`` to about 1e-7 where there are more features than channels. With fewer, SciPy before
-    1.16 returns roots with large imaginary parts, and the value means nothing.
+    To see what a program of the time reported. Agrees with ``frechet_distance`` to about 1e-7 where there are more
+    features than channels. With fewer, SciPy before 1.16 returns roots with large imaginary parts: ``legacy`` then
+    reports 1e10, ``motionstreamer`` stops, and ``globaldiff`` returns what means nothing.
 
     Args:
         features: ``(N, C)``.
         others: ``(M, C)``.
+        rule: Whose, see ``FRECHET_RULES``.
 
-    Reference:
-        The program of Zhang et al., GlobalDiff, AAAI 2026; it averages this over batches of window pairs, so its
-        numbers also depend on the batch size.
+    Raises:
+        ValueError: If the root's diagonal is not real, where the rule says so.
     """
+    import numpy as np
     from scipy.linalg import sqrtm
 
     check_shape("features", features, "N C")
     check_shape("others", others, f"N {features.shape[1]}")
     means, covariances = zip(*(_numpy_moments(x) for x in (features, others)), strict=True)
-    root = sqrtm(covariances[0] @ covariances[1])
+    unit = np.eye(features.shape[1])
+    first, second = (covariance + rule.epsilon * unit for covariance in covariances)
+    root = sqrtm(first @ second)
+    if rule.rescue and not np.isfinite(root).all():
+        root = sqrtm((first + rule.rescue * unit) @ (second + rule.rescue * unit))
+    if np.iscomplexobj(root) and rule.imaginary != "drop" and not np.allclose(np.diagonal(root).imag, 0, atol=1e-3):
+        if rule.imaginary == "huge":
+            return 1e10
+        raise ValueError(f"The root's diagonal must be real; its imaginary part is {np.abs(root.imag).max():g}.")
     gap = means[0] - means[1]
     return float(gap @ gap + sum(c.trace() for c in covariances) - 2 * root.real.trace())
+
+
+def globaldiff_frechet_distance(features: Tensor, others: Tensor) -> float:
+    """``published_frechet_distance`` by GlobalDiff's rule, ``(N, C)`` and ``(M, C)``.
+
+    Reference:
+        The program of Zhang et al., GlobalDiff, AAAI 2026; it averages this over batches of window pairs, so its
+        numbers also depend on the batch size.
+    """
+    return published_frechet_distance(features, others, FRECHET_RULES["globaldiff"])
 
 
 def _moments(name: str, features: Tensor) -> tuple[Tensor, Tensor]:
