@@ -2,9 +2,12 @@
 
     python examples/train_diffsheg.py                                     # procedural speech and motion, CPU minutes
     python examples/train_diffsheg.py --motion take.npz --audio take.wav  # a BEAT2 take; its last fifth is held out
+    python examples/train_diffsheg.py --form beat                         # the motion retargeted to BEAT's skeleton
     python examples/train_diffsheg.py --ablation                          # then overlap and steps against quality
 
-The model is the SHOW form (SMPL-X, 30 Hz, guidance) at a small size, ``--published`` for the published one; it hears
+The model is the SHOW form (SMPL-X, 30 Hz, guidance) at a small size, ``--published`` for the published one. ``--form
+beat`` trains the BEAT form (15 Hz, no guidance) on the same motion retargeted to BEAT's skeleton; of its 51 weights of
+the face only the open jaw can be had from SMPL-X, and the others rest. The model hears
 ``ProsodyFeatures`` in place of HuBERT, so nothing is downloaded. "distance" is the Frechet distance of 8-frame pieces
 of joint positions, projected at random to 32 numbers: a distance, though nobody else's.
 
@@ -18,19 +21,22 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from cospeech.audio import ProsodyFeatures, load_audio
+from cospeech.audio import ProsodyConfig, ProsodyFeatures, load_audio
 from cospeech.data.synthetic import make_clip
 from cospeech.metrics import frechet_distance
 from cospeech.models import DiffSHEGConfig, DiffSHEGDenoiser
-from cospeech.motion import Motion
+from cospeech.motion import Motion, retarget_motion
 from cospeech.pipelines import DiffSHEGPipeline, DiffSHEGSampling, ProsodyTrack
-from cospeech.representations import DiffSHEGShow
+from cospeech.representations import DiffSHEGBeat, DiffSHEGShow
 from cospeech.samplers import outpainting_windows
+from cospeech.skeleton import BEAT_ARKIT_NAMES, SMPLX
 from cospeech.training import (
     DiffSHEGBatch,
     diffsheg_losses,
@@ -40,62 +46,95 @@ from cospeech.training import (
 )
 from cospeech.training.ema import WeightAverage
 
-RATE_HZ, FRAME_RATE_HZ = 16_000, 30
+RATE_HZ = 16_000
+JAW_OPEN_RADIANS = 0.5  # that count as a jaw wide open
 
 
 def takes(arguments: argparse.Namespace) -> tuple[list[tuple[Motion, Tensor]], list[tuple[Motion, Tensor]]]:
     """Motions with their speech, to train on and held out."""
+    as_form = FORMS[arguments.form].motion
     if arguments.motion:
-        motion, waveform = Motion.load(arguments.motion), load_audio(arguments.audio, RATE_HZ)
-        count = min(motion.num_frames, len(waveform) * FRAME_RATE_HZ // RATE_HZ)
+        motion, waveform = as_form(Motion.load(arguments.motion)), load_audio(arguments.audio, RATE_HZ)
+        rate_hz = int(motion.rate_hz)
+        count = min(motion.num_frames, len(waveform) * rate_hz // RATE_HZ)
         cut = count * 4 // 5
-        pieces = [(motion[:cut], waveform[: cut * RATE_HZ // FRAME_RATE_HZ])]
-        return pieces, [(motion[cut:count], waveform[cut * RATE_HZ // FRAME_RATE_HZ :])]
+        pieces = [(motion[:cut], waveform[: cut * RATE_HZ // rate_hz])]
+        return pieces, [(motion[cut:count], waveform[cut * RATE_HZ // rate_hz :])]
     clips = [procedural(arguments.seconds, arguments.seed + i) for i in range(arguments.clips)]
-    return clips, [procedural(arguments.test_seconds, arguments.seed + 1000)]
+    held_out = [procedural(arguments.test_seconds, arguments.seed + 1000)]
+    train, test = ([(as_form(motion), waveform) for motion, waveform in pairs] for pairs in (clips, held_out))
+    return train, test
 
 
 def procedural(seconds: float, seed: int) -> tuple[Motion, Tensor]:
     clip = make_clip(seconds, speaker=1, seed=seed)
     motion = Motion.from_local_rotations(
-        clip.local_rotations, translation=clip.translation, expressions=clip.expressions, rate_hz=FRAME_RATE_HZ
+        clip.local_rotations, translation=clip.translation, expressions=clip.expressions, rate_hz=30
     )
     return motion, clip.waveform
 
 
+def as_show(motion: Motion) -> Motion:
+    return dataclasses.replace(
+        motion, local_axis_angle=motion.local_axis_angle.float(), expressions=motion.expressions.float()
+    )
+
+
+def as_beat(motion: Motion) -> Motion:
+    """At 15 Hz on BEAT's skeleton, the jaw's pitch for the weight of the open jaw."""
+    motion = as_show(motion).resample(15)
+    face = torch.zeros(motion.num_frames, len(BEAT_ARKIT_NAMES))
+    pitch = motion.local_axis_angle[:, SMPLX.index("jaw"), 0]
+    face[:, BEAT_ARKIT_NAMES.index("jawOpen")] = (pitch / JAW_OPEN_RADIANS).clamp(0, 1)
+    return retarget_motion(motion, expressions=face)
+
+
+class Form(NamedTuple):
+    """One of the two published configurations: what it learns from, its features, sizes and sampling."""
+
+    motion: Callable[[Motion], Motion]
+    representation: type[DiffSHEGBeat] | type[DiffSHEGShow]
+    config: DiffSHEGConfig
+    sampling: DiffSHEGSampling
+
+
+FORMS = {
+    "show": Form(as_show, DiffSHEGShow, DiffSHEGConfig.show(), DiffSHEGSampling(overlap_frames=8, guidance_scale=1.15)),
+    "beat": Form(as_beat, DiffSHEGBeat, DiffSHEGConfig(), DiffSHEGSampling()),
+}
+
+
 def build(arguments: argparse.Namespace, train: list[tuple[Motion, Tensor]]) -> DiffSHEGPipeline:
     """The untrained pipeline, its statistics those of the data."""
-    identity = DiffSHEGShow(mean=torch.zeros(232), std=torch.ones(232))
-    channels = torch.cat([identity.encode(as_float(motion)) for motion, _ in train])
+    form = FORMS[arguments.form]
+    dim = form.config.motion_dim
+    identity = form.representation(mean=torch.zeros(dim), std=torch.ones(dim))
+    channels = torch.cat([identity.encode(motion) for motion, _ in train])
     # A channel that never moves gets a deviation by which its noise is not seen.
-    representation = DiffSHEGShow(mean=channels.mean(0), std=channels.std(0).clamp_min(1e-3))
-    track = ProsodyTrack(ProsodyFeatures())
+    representation = form.representation(mean=channels.mean(0), std=channels.std(0).clamp_min(1e-3))
+    track = ProsodyTrack(ProsodyFeatures(ProsodyConfig(frame_rate_hz=identity.rate_hz)))
     width = arguments.hidden
     sizes: dict[str, int] = {} if arguments.published else {
         "hidden_dim": width, "num_layers": 2, "num_heads": 4, "feedforward_dim": 2 * width, "fusion_dim": 2 * width,
         "condition_dim": 2 * width, "audio_dim": width, "speech_dim": width // 2,
     }  # fmt: skip
-    config = dataclasses.replace(DiffSHEGConfig.show(), speech_feature_dim=track.feature_dim, **sizes)
-    window = 88 if arguments.published else arguments.window
-    sampling = DiffSHEGSampling(window_frames=window, overlap_frames=8, guidance_scale=1.15)
+    config = dataclasses.replace(form.config, speech_feature_dim=track.feature_dim, **sizes)
+    published_window = 88 if arguments.form == "show" else 34
+    window = arguments.window or (published_window if arguments.published else round(4 / 3 * identity.rate_hz))
+    sampling = dataclasses.replace(form.sampling, window_frames=window)
     return DiffSHEGPipeline(DiffSHEGDenoiser(config), representation, track, sampling=sampling)
-
-
-def as_float(motion: Motion) -> Motion:
-    return dataclasses.replace(
-        motion, local_axis_angle=motion.local_axis_angle.float(), expressions=motion.expressions.float()
-    )
 
 
 @torch.no_grad()
 def windows(pipeline: DiffSHEGPipeline, data: list[tuple[Motion, Tensor]], stride: int) -> DiffSHEGBatch:
     """Windows, each heard on its own, as in generation."""
     length, clean, mels, tracks = pipeline.sampling.window_frames, [], [], []
+    rate_hz = int(pipeline.rate_hz)
     for motion, waveform in data:
-        features = pipeline.representation.encode(as_float(motion))
+        features = pipeline.representation.encode(motion)
         for first in range(0, len(features) - length + 1, stride):
-            start = first * RATE_HZ // FRAME_RATE_HZ
-            samples = waveform[start : start + length * RATE_HZ // FRAME_RATE_HZ]
+            start = first * RATE_HZ // rate_hz
+            samples = waveform[start : start + length * RATE_HZ // rate_hz]
             mel, track = pipeline.hear(samples, length)
             clean.append(features[first : first + length])
             mels.append(mel)
@@ -115,7 +154,8 @@ def train(pipeline: DiffSHEGPipeline, data: DiffSHEGBatch, arguments: argparse.N
         rows = torch.randint(len(data.clean), (arguments.batch_size,), generator=generator)
         batch = DiffSHEGBatch(*(tensor[rows] for tensor in data[:4]))
         draws = draw_diffsheg_step(denoiser, batch.clean, generator)
-        losses = diffsheg_losses(denoiser, batch, draws, unconditional=null_rows(len(rows)))
+        unconditional = null_rows(len(rows)) if denoiser.config.unconditional else None
+        losses = diffsheg_losses(denoiser, batch, draws, unconditional=unconditional)
         diffsheg_optimizer_step(losses.total, optimizer)
         slowing.step()
         average.update(step)
@@ -140,14 +180,14 @@ def pieces(joints: Tensor, num_frames: int = 8) -> Tensor:
 def judge(name: str, motion: Motion, truth: Motion) -> str:
     """Frechet distance and mean acceleration against the truth's."""
     joints, true_joints = motion.joints().float(), truth.joints().float()
-    accelerations = [x.diff(n=2, dim=0).norm(dim=-1).mean() * FRAME_RATE_HZ**2 for x in (joints, true_joints)]
+    accelerations = [x.diff(n=2, dim=0).norm(dim=-1).mean() * motion.rate_hz**2 for x in (joints, true_joints)]
     distance = frechet_distance(pieces(joints), pieces(true_joints))
     return f"| {name} | {distance:.3f} | {accelerations[0]:.2f} | {accelerations[1]:.2f} |"
 
 
 def seam_acceleration(motion: Motion, sampling: DiffSHEGSampling) -> tuple[float, float]:
     """Mean acceleration of joints where windows join, and elsewhere, m/s^2."""
-    acceleration = motion.joints().diff(n=2, dim=0).norm(dim=-1).mean(-1) * FRAME_RATE_HZ**2
+    acceleration = motion.joints().diff(n=2, dim=0).norm(dim=-1).mean(-1) * motion.rate_hz**2
     starts = outpainting_windows(motion.num_frames, sampling.window_frames, sampling.overlap_frames)[1:]
     at_seam = torch.zeros(len(acceleration), dtype=torch.bool)
     for window in starts:
@@ -184,6 +224,7 @@ def ablate(pipeline: DiffSHEGPipeline, audio: Tensor, truth: Motion) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--form", choices=FORMS, default="show")
     parser.add_argument("--motion", type=Path, help="a BEAT2 .npz")
     parser.add_argument("--audio", type=Path, help="its sound")
     parser.add_argument("--clips", type=int, default=6, help="procedural clips")
@@ -191,10 +232,10 @@ def main() -> None:
     parser.add_argument("--test-seconds", type=float, default=20.0, help="length of the procedural clip held out")
     parser.add_argument("--published", action="store_true", help="a network of the published size; wants a GPU")
     parser.add_argument("--hidden", type=int, default=256, help="width of the small network; below 232 noise is lost")
-    parser.add_argument("--window", type=int, default=60, help="frames of the small network's window")
+    parser.add_argument("--window", type=int, help="frames of a window; by default 1.3 s, or the published ones")
     parser.add_argument("--stride", type=int, default=5, help="frames from window to window")
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--batch-size", type=int, default=16, help="published: 190 on each of 5 GPUs")
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--batch-size", type=int, default=8, help="published: 190 on each of 5 GPUs")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="published: 2e-4")
     parser.add_argument("--ablation", action="store_true", help="print the tables of overlap and steps")
     parser.add_argument("--out", type=Path, help="folder for the pipeline")
@@ -207,8 +248,8 @@ def main() -> None:
     data = windows(pipeline, train_takes, arguments.stride)
     print(f"{len(data.clean)} windows of {data.clean.shape[1]} frames")
     truth, audio = test_takes[0]
-    truth = pipeline.representation.decode(pipeline.representation.encode(as_float(truth)))  # what can be generated
-    train_truth = pipeline.representation.decode(pipeline.representation.encode(as_float(train_takes[0][0])))
+    truth = pipeline.representation.decode(pipeline.representation.encode(truth))  # what can be generated
+    train_truth = pipeline.representation.decode(pipeline.representation.encode(train_takes[0][0]))
     untrained = pipeline(audio, source_rate_hz=RATE_HZ, progress=False)
     train(pipeline, data, arguments)
     trained = pipeline(audio, source_rate_hz=RATE_HZ, progress=False)

@@ -2,6 +2,7 @@
 
 from cospeech.motion.motion import Motion
 from cospeech.motion.resample import frame_positions, sample_linear, sample_rotations
+from cospeech.motion.retarget import retarget_motion
 from cospeech.motion.windows import crossfade_linear, crossfade_rotations, window_slices
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "crossfade_linear",
     "crossfade_rotations",
     "frame_positions",
+    "retarget_motion",
     "sample_linear",
     "sample_rotations",
     "window_slices",

@@ -1,4 +1,4 @@
-"""Joint trees: what a skeleton is, SMPL-X and SMPL, forward kinematics, contact and mirroring."""
+"""Joint trees: what a skeleton is, SMPL-X, SMPL and BEAT, forward kinematics, contact, mirroring, retargeting."""
 
 from cospeech.skeleton.anchors import anchor_offsets, anchor_points
 from cospeech.skeleton.beat import (
@@ -22,6 +22,7 @@ from cospeech.skeleton.mirror import (
     mirror_skeleton,
     mirror_translation,
 )
+from cospeech.skeleton.retarget import BEAT_FROM_SMPLX, retarget_rotations
 from cospeech.skeleton.skeleton import Skeleton
 from cospeech.skeleton.smplx import SMPL22, SMPLX
 
@@ -30,6 +31,7 @@ __all__ = [
     "BEAT_ARKIT_NAMES",
     "BEAT_BASE_DEGREES",
     "BEAT_BASE_POSITION",
+    "BEAT_FROM_SMPLX",
     "BEAT_GESTURE_JOINTS",
     "SMPL22",
     "SMPLX",
@@ -46,4 +48,5 @@ __all__ = [
     "mirror_rotations",
     "mirror_skeleton",
     "mirror_translation",
+    "retarget_rotations",
 ]
