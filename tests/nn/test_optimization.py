@@ -5,9 +5,23 @@ import torch
 from torch import nn
 
 from cospeech.nn import optimize
-from cospeech.nn.optimization import BFloat16Linear, ColumnMajorLinear, FixedRowsLinear, Int8Linear, PackedLinear
+from cospeech.nn.optimization import (
+    BFloat16Linear,
+    ColumnMajorLinear,
+    FixedRowsLinear,
+    Int8Linear,
+    PackedLinear,
+    RowwiseInt8Linear,
+)
 
-TOLERANCE = {ColumnMajorLinear: 1e-6, PackedLinear: 1e-6, FixedRowsLinear: 1e-6, BFloat16Linear: 1e-2, Int8Linear: 2e-2}
+TOLERANCE = {
+    ColumnMajorLinear: 1e-6,
+    PackedLinear: 1e-6,
+    FixedRowsLinear: 1e-6,
+    BFloat16Linear: 1e-2,
+    Int8Linear: 2e-2,
+    RowwiseInt8Linear: 2e-2,
+}
 
 
 def network() -> nn.Sequential:
@@ -45,6 +59,14 @@ def test_int8_of_zeros_is_the_bias() -> None:
     with torch.no_grad():
         linear.weight.zero_()
         torch.testing.assert_close(Int8Linear(linear, 3)(torch.zeros(3, 8)), linear.bias.expand(3, 4))
+
+
+def test_row_by_row_gives_the_same_numbers() -> None:
+    torch.manual_seed(0)
+    linear = nn.Linear(64, 32)
+    for rows in (1, 2, 4, 5, 9):
+        x = torch.randn(rows, 64)
+        assert torch.equal(RowwiseInt8Linear(linear, 4)(x), Int8Linear(linear, 4)(x))
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 3e-2), ("int8", 5e-2)])

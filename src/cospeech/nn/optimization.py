@@ -26,6 +26,7 @@ __all__ = [
     "Int8Linear",
     "PackedLinear",
     "Precision",
+    "RowwiseInt8Linear",
     "optimize",
     "shortest_times",
 ]
@@ -34,6 +35,7 @@ Precision = Literal["float32", "bfloat16", "int8"]
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 _TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2, "int8": 3e-2}  # relative error of one layer on normal input
+_MOST_ROWS_ALONE = 4
 _WORTH_IT = 0.95  # a kernel replaces the plain one only if it takes less than this share of its time
 
 
@@ -140,18 +142,38 @@ class Int8Linear(_InferenceLinear):
         super().__init__(linear)
         weight = linear.weight.detach()
         scale = (weight.abs().amax(dim=1, keepdim=True) / 127).clamp_min(torch.finfo(weight.dtype).tiny)
-        self.weight = (weight / scale).round().to(torch.int8).t().contiguous()
+        # Output by output, as it was: read as its transpose that is up to twice as fast as input by input.
+        self.weight = (weight / scale).round().to(torch.int8)
         self.scale = scale.flatten()
 
     def forward(self, x: Tensor) -> Tensor:
         """``F.linear`` without gradient, to about 2 digits."""
         flat = x.reshape(-1, self.in_features)
         scale = (flat.abs().amax(dim=1, keepdim=True) / 127).clamp_min(torch.finfo(x.dtype).tiny)
-        product = torch._int_mm((flat / scale).round_().to(torch.int8), self.weight).to(x.dtype)
-        y = product.mul_(scale).mul_(self.scale)
-        if self.bias is not None:
-            y += self.bias
+        product = self._product((flat / scale).round_().to(torch.int8)).to(x.dtype).mul_(scale)
+        y = product.mul_(self.scale) if self.bias is None else torch.addcmul(self.bias, product, self.scale)
         return y.reshape(*x.shape[:-1], self.out_features)
+
+    def _product(self, x: Tensor) -> Tensor:
+        return torch._int_mm(x, self.weight.t())
+
+
+class RowwiseInt8Linear(Int8Linear):
+    """The same numbers, row by row: a matrix times one vector can be faster than half of one times two.
+
+    Args:
+        linear: The layer to stand in for, on the CPU.
+        rows: For more than this the product is one.
+    """
+
+    def __init__(self, linear: nn.Linear, rows: int):
+        super().__init__(linear, rows)
+        self.rows = min(rows, _MOST_ROWS_ALONE)
+
+    def _product(self, x: Tensor) -> Tensor:
+        if len(x) > self.rows:
+            return super()._product(x)
+        return torch.cat([torch._int_mm(row, self.weight.t()) for row in x.split(1)])
 
 
 def optimize(module: ModuleT, *, precision: Precision = "float32", rows: int = 64, compiled: bool = False) -> ModuleT:
@@ -214,7 +236,7 @@ def _kernels(tensors: Iterable[Tensor], precision: Precision) -> list[type[_Infe
     if device_type in ("cpu", "cuda") and precision != "float32":
         kernels.append(BFloat16Linear)
     if device_type == "cpu" and precision == "int8":
-        kernels.append(Int8Linear)
+        kernels += [Int8Linear, RowwiseInt8Linear]
     return kernels
 
 
