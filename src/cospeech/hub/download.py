@@ -14,7 +14,7 @@ from typing import NamedTuple
 from cospeech.errors import CheckpointError, ModelNotFoundError
 from cospeech.hub.registry import BUNDLED, MODELS, aliases_of, bundled_folder, find_published
 
-__all__ = ["PATTERNS", "resolve"]
+__all__ = ["PATTERNS", "list_files", "resolve"]
 
 PATTERNS = ("*.json", "*.safetensors", "README.md")
 """What a model of ours consists of; ``*`` reaches into folders. Pickles are fetched where a call asks for them."""
@@ -85,6 +85,28 @@ def resolve(
         revision = model.revision
     request = _Request(name, revision, tuple(patterns), "dataset" if data_set else "model")
     return _from_hub(request, {} if model is None else model.sha256, "" if model is None else model.commit)
+
+
+def list_files(name_or_path: str | os.PathLike[str], *, revision: str | None = None) -> list[str]:
+    """The paths of a model's files, in a folder or on the Hub; nothing is fetched.
+
+    Raises:
+        ModelNotFoundError: If nothing has that name. Where the Hub cannot be reached, what is kept here is listed.
+    """
+    path = Path(os.fspath(name_or_path)).expanduser()
+    if not path.is_dir():
+        name = os.fspath(name_or_path)
+        repository = (MODELS[name].repository if name in MODELS else None) or name
+        import huggingface_hub
+
+        for each in (repository, *aliases_of(repository)):
+            try:
+                return sorted(huggingface_hub.HfApi().list_repo_files(each, revision=revision))
+            except Exception:  # resolve says what is wrong
+                continue
+        path = resolve(name_or_path, revision=revision, patterns=["*.json"])
+    found = (Path(root, name) for root, _, names in os.walk(path) for name in names)
+    return sorted(file.relative_to(path).as_posix() for file in found)
 
 
 def _from_hub(request: _Request, sha256: Mapping[str, str], commit: str) -> Path:

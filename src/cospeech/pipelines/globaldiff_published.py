@@ -50,12 +50,15 @@ WINDOW_SAMPLES = 2 * SAMPLE_RATE_HZ
 _SUFFIXES = (".pt", ".zip", ".bin", "")
 
 
-def published_file(name: str, source: str | os.PathLike[str] = GLOBALDIFF_REPOSITORY) -> Path:
+def published_file(
+    name: str, source: str | os.PathLike[str] = GLOBALDIFF_REPOSITORY, *, revision: str | None = None
+) -> Path:
     """The path of a published checkpoint, for ``cospeech.hub.load_published``.
 
     Args:
         name: A key of ``GLOBALDIFF_FILES``.
         source: A folder laid out like the published repository, or a repository on the Hub.
+        revision: Branch, tag or commit on the Hub.
 
     Raises:
         ValueError: If there is no such checkpoint.
@@ -64,7 +67,7 @@ def published_file(name: str, source: str | os.PathLike[str] = GLOBALDIFF_REPOSI
     if name not in GLOBALDIFF_FILES:
         raise ValueError(f"Unknown checkpoint {name!r}; choose from {', '.join(GLOBALDIFF_FILES)}.")
     stem = GLOBALDIFF_FILES[name]
-    folder = resolve(source, patterns=[stem + suffix for suffix in _SUFFIXES])
+    folder = resolve(source, revision=revision, patterns=[stem + suffix for suffix in _SUFFIXES])
     for suffix in _SUFFIXES:
         if (folder / (stem + suffix)).is_file():
             return folder / (stem + suffix)

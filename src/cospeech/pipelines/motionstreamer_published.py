@@ -10,12 +10,12 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from cospeech.errors import CheckpointError, ModelNotFoundError
 from cospeech.hub import load_published, resolve
+from cospeech.hub.arrays import load_array
 from cospeech.hub.convert.motionstreamer import causal_tae_from_published, motionstreamer_from_published
 from cospeech.models import CausalTAE, MotionStreamer
 from cospeech.representations import FeatureStats
@@ -128,7 +128,7 @@ def load_published_tae(
     if babel:
         return PublishedTAE(tae, stats, None)
     kept = Path(source, _END_LATENT_FILE)
-    end = _load_array(kept).reshape(-1) if kept.is_file() else torch.tensor(PUBLISHED_END_LATENT)
+    end = load_array(kept).reshape(-1) if kept.is_file() else torch.tensor(PUBLISHED_END_LATENT)
     return PublishedTAE(tae, stats, end.float())
 
 
@@ -146,13 +146,6 @@ def _load_stats(folder: Path, files: _TAEFiles) -> FeatureStats:
         names = [f"{files.stats_folder}/{name}.npy" for name in ("Mean", "Std")]
         here = resolve(files.data_set, patterns=names, data_set=True) / files.stats_folder
     try:
-        return FeatureStats(_load_array(here / "Mean.npy"), _load_array(here / "Std.npy"))
+        return FeatureStats(load_array(here / "Mean.npy"), load_array(here / "Std.npy"))
     except ValueError as error:
         raise CheckpointError(f"{here} holds no mean and deviation: {error}") from error
-
-
-def _load_array(path: Path) -> Tensor:
-    try:
-        return torch.from_numpy(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError, TypeError) as error:
-        raise CheckpointError(f"{path} cannot be read as numbers: {error}") from error
