@@ -9,12 +9,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import launch
 import pytest
 import torch
+import toy
 from safetensors.torch import load_file
 
-import launch
-import toy
 from cospeech.errors import CheckpointError
 from cospeech.training.checkpoint import find_checkpoints, newest_checkpoint
 from cospeech.training.journal import TrainingError, read_metrics
@@ -39,7 +39,9 @@ def curve(folder: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in line.items() if k != "seconds_per_step"} for line in read_metrics(folder)]
 
 
-def toy_train(folder: Path, steps: int, *, kind: str = "noisy", batch: int = 4, broken: int = -1, **options: Any) -> None:
+def toy_train(
+    folder: Path, steps: int, *, kind: str = "noisy", batch: int = 4, broken: int = -1, **options: Any
+) -> None:
     train(toy.Toy(kind, broken_step=broken), toy.run(folder, steps, batch, **options), toy.RULE, toy.SCHEDULE)
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from cospeech import __version__
-from cospeech.cli import bench, evaluate, generate, info
+from cospeech.cli import bench, evaluate, generate, info, train
 from cospeech.cli.report import complain
 from cospeech.errors import CospeechError, MissingExtraError, ModelNotFoundError
 
@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     evaluate.add_parser(commands)
     info.add_parser(commands)
     bench.add_parser(commands)
+    train.add_parser(commands)
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))

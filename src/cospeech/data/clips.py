@@ -72,7 +72,9 @@ class HumanML272Source:
 
     def fingerprint(self, name: str) -> str:
         """See ``Source``."""
-        return files_state(Path(self.folder) / "motion_data" / f"{name}.npy", Path(self.folder) / "texts" / f"{name}.txt")
+        return files_state(
+            Path(self.folder) / "motion_data" / f"{name}.npy", Path(self.folder) / "texts" / f"{name}.txt"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,9 +125,7 @@ class MotionFeatures(NamedTuple):
         """See ``Source``."""
         recording = self.source.load(name)
         local = global_to_local(axis_angle_to_matrix(recording.axis_angle), SMPLX)
-        motion = Motion(
-            local_axis_angle=matrix_to_axis_angle(local), translation=recording.translation, rate_hz=30
-        )
+        motion = Motion(local_axis_angle=matrix_to_axis_angle(local), translation=recording.translation, rate_hz=30)
         features = Streamer272().encode(motion).float()
         return FeatureClip(name, features, [TimedCaption(str(recording.speaker), 0.0, 0.0)])
 
@@ -229,4 +229,3 @@ def _read_header(path: Path) -> list[Any]:
             return clips
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise MotionFileError(f"{path}: expected a shard of clips; {error}.") from error
-

@@ -160,7 +160,9 @@ def prepare(
             path.unlink()
     left_out = {name: reason for entry in entries for name, reason in entry["left_out"].items()}
     shards = [{key: entry[key] for key in ("file", "sha256", "windows")} for entry in entries if entry["windows"]]
-    report = PreparedReport(sum(e["windows"] for e in entries), sum(e["takes"] for e in entries), left_out, len(missing))
+    report = PreparedReport(
+        sum(e["windows"] for e in entries), sum(e["takes"] for e in entries), left_out, len(missing)
+    )
     _write_json(folder / "index.json", {"format": "cospeech-index-1", "maker": repr(maker), "shards": shards})
     _write_json(folder / "report.json", {"takes": report.takes, "windows": report.windows, "left_out": left_out})
     if not report.windows:
@@ -177,9 +179,13 @@ def shard_index(text: str) -> list[dict[str, Any]]:
     """
     try:
         shards = json.loads(text)["shards"]
-        return [{"file": Path(s["file"]).name, "sha256": str(s["sha256"]), "windows": int(s["windows"])} for s in shards]
+        return [
+            {"file": Path(s["file"]).name, "sha256": str(s["sha256"]), "windows": int(s["windows"])} for s in shards
+        ]
     except (KeyError, TypeError, ValueError) as error:
-        raise MotionFileError(f"Expected the index.json of prepared shards; {type(error).__name__}: {error}.") from error
+        raise MotionFileError(
+            f"Expected the index.json of prepared shards; {type(error).__name__}: {error}."
+        ) from error
 
 
 def broken_shards(folder: str | os.PathLike[str]) -> list[str]:

@@ -53,8 +53,8 @@ class TinyBatch(NamedTuple):
 
 def prepare_tiny_corpus(
     folder: str | os.PathLike[str], num_clips: int, *, seed: int = 0, workers: int = 0, progress: bool | None = None
-) -> None:
-    """Make the clips that are not there yet.
+) -> int:
+    """Make the clips that are not there yet; how many those were.
 
     Args:
         folder: Of the corpus; made if missing.
@@ -66,7 +66,8 @@ def prepare_tiny_corpus(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [(folder / f"clip-{seed}-{n:05d}.safetensors", seed, n) for n in range(num_clips)]
-    run_jobs(_make_clip, [job for job in jobs if not job[0].exists()], workers=workers, progress=progress, unit="clips")
+    missing = [job for job in jobs if not job[0].exists()]
+    return len(run_jobs(_make_clip, missing, workers=workers, progress=progress, unit="clips"))
 
 
 class TinyCorpus:

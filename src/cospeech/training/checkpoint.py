@@ -129,7 +129,9 @@ def newest_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
     return None
 
 
-def load_checkpoint(path: str | os.PathLike[str], progress: Progress, *, process: int = 0, num_processes: int = 1) -> int:
+def load_checkpoint(
+    path: str | os.PathLike[str], progress: Progress, *, process: int = 0, num_processes: int = 1
+) -> int:
     """Put everything back, the random state of this process too; the number of steps done.
 
     Raises:
@@ -273,4 +275,3 @@ def _set_random_state(states: Mapping[str, Tensor]) -> None:
 def _wait() -> None:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()
-

@@ -99,7 +99,9 @@ def fail_if_not_finite(losses: Mapping[str, Tensor], batch: Any, step: int, fold
         return
     path = folder / f"not-finite-step-{step:08d}-process-{process}.safetensors"
     save_tensors({name: tensor.clone() for name, tensor in tensors_in(batch)}, path)
-    terms = ", ".join(f"{name} {float(value.detach()):g}" for name, value in losses.items() if not bool(value.isfinite()))
+    terms = ", ".join(
+        f"{name} {float(value.detach()):g}" for name, value in losses.items() if not bool(value.isfinite())
+    )
     raise TrainingError(f"The loss of step {step} is not finite ({terms}); the batch is in {path}.")
 
 

@@ -85,7 +85,7 @@ def train(
     optimizer = make_optimizer(task.model.parameters(), rule)
     step_module, optimizer = accelerator.prepare(LossStep(task), optimizer)
     inner = accelerator.unwrap_model(step_module)
-    model = inner.model
+    model: nn.Module = inner.model
     average = WeightAverage(model, run.ema_decay) if run.ema_decay else None
     progress = Progress(model, optimizer.optimizer, average, accelerator.scaler)
     newest = newest_checkpoint(folder / "checkpoints")

@@ -49,7 +49,7 @@ def run_in_precision(network: nn.Module, precision: str, device: torch.device) -
             outputs = plain(*inputs, **options)
         return _in_single(outputs)
 
-    network.forward = forward  # type: ignore[method-assign]
+    network.forward = forward
 
 
 def checkpoint_layers(model: nn.Module) -> int:
@@ -69,7 +69,7 @@ def checkpoint_layers(model: nn.Module) -> int:
         if isinstance(child, nn.ModuleList) and len(child) > 1:
             for layer in child:
                 if not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in layer.modules()):
-                    layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)  # type: ignore[method-assign]
+                    layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
                     count += 1
         else:
             count += checkpoint_layers(child)

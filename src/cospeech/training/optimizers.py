@@ -16,11 +16,11 @@ __all__ = ["make_optimizer", "rate_factor"]
 def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimizerConfig) -> torch.optim.Optimizer:
     """The optimizer over the parameters that are trained, in one fused pass."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    settings = {"lr": config.learning_rate, "weight_decay": config.weight_decay, "fused": True}
+    rate, decay = config.learning_rate, config.weight_decay
     if config.name == "sgd":
-        return torch.optim.SGD(trained, momentum=config.betas[0], **settings)
-    rule = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.name]
-    return rule(trained, betas=config.betas, **settings)
+        return torch.optim.SGD(trained, lr=rate, weight_decay=decay, momentum=config.betas[0], fused=True)
+    rule = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+    return rule(trained, lr=rate, weight_decay=decay, betas=config.betas, fused=True)
 
 
 def rate_factor(step: int, total_steps: int, config: ScheduleConfig) -> float:

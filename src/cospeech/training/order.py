@@ -46,7 +46,9 @@ class BatchOrder(NamedTuple):
         """The items of this process's batch ``number``, from 0."""
         first = (number * self.num_processes + self.process) * self.batch_size
         places = range(first, first + self.batch_size)
-        return [int(_permutation(self.num_items, self.seed, at // self.num_items)[at % self.num_items]) for at in places]
+        return [
+            int(_permutation(self.num_items, self.seed, at // self.num_items)[at % self.num_items]) for at in places
+        ]
 
     def epoch(self, number: int) -> float:
         """How often each item has been seen before batch ``number``."""

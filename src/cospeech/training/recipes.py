@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +23,7 @@ from cospeech.training.loop import make_accelerator, train
 from cospeech.training.task import TrainingTask
 from cospeech.training.tasks import TASKS
 
-__all__ = ["Recipe", "TaskConfig", "load_recipes", "run_recipe"]
+__all__ = ["Recipe", "TaskConfig", "load_recipes", "prepare_data", "run_recipe"]
 
 _MAY_CHANGE = {  # of a run that is already there
     *("folder", "compile", "checkpoint_layers", "workers", "checkpoint_every", "keep_checkpoints"),
@@ -54,8 +54,8 @@ class Recipe:
 
     task: Any
     run: RunConfig
-    optimizer: OptimizerConfig = OptimizerConfig()
-    schedule: ScheduleConfig = ScheduleConfig()
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 
     @property
     def task_name(self) -> str:
@@ -92,10 +92,20 @@ def run_recipe(recipe: Recipe) -> nn.Module:
     return train(recipe.task.build(), recipe.run, recipe.optimizer, recipe.schedule, accelerator=accelerator)
 
 
+def prepare_data(recipes: Sequence[Recipe]) -> Iterator[str]:
+    """Make what is missing of the recipes' data, each folder once; a line for each, and for each take left out."""
+    for data in dict.fromkeys(getattr(recipe.task, "data", recipe.task) for recipe in recipes):
+        for folder, report in data.prepare().items():
+            yield f"{folder}: {report.windows} windows of {report.takes} takes, {report.made} files made now"
+            yield from (f"  left out: {name}: {reason}" for name, reason in report.left_out.items())
+
+
 def _parse(tables: dict[str, Any], source: str) -> Recipe:
     unknown = tables.keys() - {"task", "run", "optimizer", "schedule"}
     if unknown:
-        raise ConfigError(f"{source}: unknown table {sorted(unknown)[0]!r}; choose from run, optimizer, schedule, task.")
+        raise ConfigError(
+            f"{source}: unknown table {sorted(unknown)[0]!r}; choose from run, optimizer, schedule, task."
+        )
     for needed in ("task", "run"):
         if not isinstance(tables.get(needed), dict):
             raise ConfigError(f"{source} needs a table [{needed}].")
@@ -132,4 +142,3 @@ def _differing(one: Any, other: Any, name: str = "") -> list[str]:
         keys = sorted({*one, *other})
         return [found for key in keys for found in _differing(one.get(key), other.get(key), f"{name}.{key}".strip("."))]
     return [] if one == other else [name]
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -41,8 +41,8 @@ class DiffSHEGTask:
     """
 
     data: WindowData
-    model: DiffSHEGConfig = DiffSHEGConfig.show()
-    weights: DiffSHEGWeights = DiffSHEGWeights()
+    model: DiffSHEGConfig = field(default_factory=DiffSHEGConfig.show)
+    weights: DiffSHEGWeights = field(default_factory=DiffSHEGWeights)
     null_share: float = 0.2
     least_deviation: float = 1e-3
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -78,7 +78,7 @@ class EmageGlobalMotionTask:
     """
 
     data: WindowData
-    model: EmageVQVAEConfig = EmageVQVAEConfig(motion_dim=61, num_stages=4)
+    model: EmageVQVAEConfig = field(default_factory=lambda: EmageVQVAEConfig(motion_dim=61, num_stages=4))
 
     def build(self) -> TrainingTask:
         """The task, its windows prepared where missing."""
@@ -109,7 +109,7 @@ class EmageTransformerTask:
     hands: str
     lower: str
     global_motion: str
-    model: EmageConfig = EmageConfig()
+    model: EmageConfig = field(default_factory=EmageConfig)
 
     def build(self) -> TrainingTask:
         """The task, its windows prepared where missing."""
@@ -149,9 +149,11 @@ class _VQVAE(_EmageWindows):
         self.part, self.model = config.part, EmageVQVAE(config.model)
         if config.start_at_mean:
             motion = self._channels(self.batch(range(min(self.num_items, 64)), torch.Generator()))
+            last = self.model.decoder.out
+            assert last.bias is not None
             with torch.no_grad():
-                self.model.decoder.out.bias.copy_(motion.flatten(0, 1).mean(0))
-                self.model.decoder.out.weight.mul_(0.5)
+                last.bias.copy_(motion.flatten(0, 1).mean(0))
+                last.weight.mul_(0.5)
 
     def losses(self, model: nn.Module, batch: EmageBatch, clock: Clock) -> Terms:
         assert isinstance(model, EmageVQVAE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,8 +58,8 @@ class MaskedVAETask:
     """
 
     data: WindowData
-    model: MaskedVAEConfig = MaskedVAEConfig()
-    loss: VAETrainingConfig = VAETrainingConfig()
+    model: MaskedVAEConfig = field(default_factory=MaskedVAEConfig)
+    loss: VAETrainingConfig = field(default_factory=VAETrainingConfig)
     flip_probability: float = 0.5
     rest_joints: str = ""
     start_at_mean: bool = False
@@ -83,7 +83,7 @@ class GlobalDiffSpeechTask:
     """
 
     data: WindowData
-    model: SpeechModelConfig = SpeechModelConfig()
+    model: SpeechModelConfig = field(default_factory=SpeechModelConfig)
 
     def build(self) -> TrainingTask:
         """The task, its windows prepared where missing."""
@@ -110,10 +110,10 @@ class GlobalDiffDenoiserTask:
     """
 
     data: WindowData
-    model: GlobalDiffConfig = GlobalDiffConfig()
+    model: GlobalDiffConfig = field(default_factory=GlobalDiffConfig)
     encoders: tuple[str, ...] = ()
     speech_model: str = ""
-    weights: DenoiserWeights = DenoiserWeights()
+    weights: DenoiserWeights = field(default_factory=DenoiserWeights)
     rest_joints: str = ""
     start_at_mean: bool = False
     gate: float = 0.0
@@ -217,7 +217,8 @@ class _Denoiser(_GlobalDiffWindows):
             with torch.no_grad():
                 for stream in (self.model.hand, self.model.body):
                     for block in stream.blocks:
-                        block.modulation.linear.bias.view(3, 3, -1)[:, 0] = config.gate
+                        bias = block.get_parameter("modulation.linear.bias")
+                        bias.view(3, 3, -1)[:, 0] = config.gate
 
     def losses(self, model: nn.Module, batch: _Windows, clock: Clock) -> Terms:
         assert isinstance(model, GlobalDiffDenoiser)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cospeech.data import CaptionedLatents, StreamCaption, TimedCaption, captioned_latents, collate_latents
 from cospeech.data.clips import Babel272Source, ClipMaker, ClipShards, HumanML272Source, MotionFeatures
-from cospeech.data.prepare import prepare
+from cospeech.data.prepare import PreparedReport, prepare
 from cospeech.data.sources import FilesSource, ProceduralSource, Source
 from cospeech.hub import load_model, load_tensors, save_model, save_tensors
 from cospeech.models import CausalTAE, CausalTAEConfig, MotionStreamer, MotionStreamerConfig
@@ -68,7 +68,7 @@ class ClipData:
 
     def open(self) -> tuple[ClipShards, FeatureStats, int]:
         """The clips, their statistics, and how many of them are learned from."""
-        main_process_first(self._prepare)
+        main_process_first(self.prepare)
         clips = ClipShards(self.prepared)
         found = load_tensors(self._statistics)
         stats = FeatureStats(mean=found["mean"], std=found["std"])
@@ -85,12 +85,16 @@ class ClipData:
     def _statistics(self) -> Path:
         return Path(self.prepared) / "statistics" / "features.safetensors"
 
-    def _prepare(self) -> None:
-        report = prepare(self.source, self.prepared, ClipMaker(min_frames=self.min_frames), workers=self.prepare_workers)
+    def prepare(self) -> dict[str, PreparedReport]:
+        """Make what is missing, statistics too; what came of it, by folder."""
+        report = prepare(
+            self.source, self.prepared, ClipMaker(min_frames=self.min_frames), workers=self.prepare_workers
+        )
         if report.made or not self._statistics.exists():
             clips = ClipShards(self.prepared)
             stats = FeatureStats.of([clips.frames(clip) for clip in range(len(clips))], Streamer272().layout)
             save_tensors({"mean": stats.mean, "std": stats.std}, self._statistics)
+        return {self.prepared: report}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +108,7 @@ class CausalTAETask:
     """
 
     data: ClipData
-    model: CausalTAEConfig = CausalTAEConfig()
+    model: CausalTAEConfig = field(default_factory=CausalTAEConfig)
     window_frames: int = 64
 
     def build(self) -> TrainingTask:
@@ -130,7 +134,7 @@ class MotionStreamerTask:
 
     data: ClipData
     tae: str
-    model: MotionStreamerConfig = MotionStreamerConfig()
+    model: MotionStreamerConfig = field(default_factory=MotionStreamerConfig)
     text: str = "sentence-t5"
     drop_share: float = 0.1
 
@@ -171,7 +175,9 @@ class _TAE(TrainingTask):
     def measure(self, model: nn.Module, batch: Tensor, clock: Clock) -> Terms:
         """The losses, and the mean distance of joints from their places, metres."""
         assert isinstance(model, CausalTAE)
-        said = model(batch, noise=batch.new_zeros(len(batch), batch.shape[1] // model.config.stride, model.config.latent_dim))
+        said = model(
+            batch, noise=batch.new_zeros(len(batch), batch.shape[1] // model.config.stride, model.config.latent_dim)
+        )
         stats, body = self.stats.to("cpu"), Streamer272()
         joints = [
             torch.stack([body.decode_joints(stats.denormalize(clip.cpu())) for clip in clips])

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cospeech.audio import ProsodyFeatures
+from cospeech.data.prepare import PreparedReport
 from cospeech.data.synthetic import SPEAKERS, rest_clip
 from cospeech.data.tiny import TinyBatch, TinyCorpus, global_motion, prepare_tiny_corpus
 from cospeech.hub import load_model, save_model
@@ -35,6 +36,29 @@ __all__ = ["TinyDenoiserConfig", "TinySpeechConfig"]
 NUM_SPEAKERS = len(SPEAKERS) + 1  # and 0 for nobody in particular
 _SIGMA = 1e-3
 
+TINY_DENOISER = GlobalDiffConfig(
+    hidden_dim=128,
+    num_layers=3,
+    num_heads=4,
+    feedforward_dim=256,
+    feature_dim=30,
+    num_speakers=NUM_SPEAKERS,
+    speaker_hidden_dim=32,
+    speaker_dim=32,
+)
+
+TINY_SPEECH = SpeechModelConfig(
+    hidden_dim=96,
+    num_layers=2,
+    num_heads=4,
+    feedforward_dim=192,
+    feature_dim=30,
+    num_speakers=NUM_SPEAKERS,
+    speaker_hidden_dim=32,
+    speaker_dim=16,
+    dropout=0.0,
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class _TinyData:
@@ -46,6 +70,16 @@ class _TinyData:
     prepare_workers: int = 2
     corpus_seed: int = 0
 
+    def prepare(self) -> dict[str, PreparedReport]:
+        """Make the clips that are not there yet; what came of it, by folder."""
+        total = self.clips + self.held_out_clips
+        made = prepare_tiny_corpus(self.corpus, total, seed=self.corpus_seed, workers=self.prepare_workers)
+        return {self.corpus: PreparedReport(len(self.open()), total, {}, made)}
+
+    def open(self) -> TinyCorpus:
+        """All clips, those that are held out last."""
+        return TinyCorpus(self.corpus, self.clips + self.held_out_clips, seed=self.corpus_seed)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TinySpeechConfig(_TinyData):
@@ -55,17 +89,7 @@ class TinySpeechConfig(_TinyData):
         model: Sizes of the network.
     """
 
-    model: SpeechModelConfig = SpeechModelConfig(
-        hidden_dim=96,
-        num_layers=2,
-        num_heads=4,
-        feedforward_dim=192,
-        feature_dim=30,
-        num_speakers=NUM_SPEAKERS,
-        speaker_hidden_dim=32,
-        speaker_dim=16,
-        dropout=0.0,
-    )
+    model: SpeechModelConfig = TINY_SPEECH
 
     def build(self) -> TrainingTask:
         """The task, its corpus made where missing."""
@@ -87,16 +111,7 @@ class TinyDenoiserConfig(_TinyData):
         foot_weight: How much a foot counts beside another joint.
     """
 
-    model: GlobalDiffConfig = GlobalDiffConfig(
-        hidden_dim=128,
-        num_layers=3,
-        num_heads=4,
-        feedforward_dim=256,
-        feature_dim=30,
-        num_speakers=NUM_SPEAKERS,
-        speaker_hidden_dim=32,
-        speaker_dim=32,
-    )
+    model: GlobalDiffConfig = TINY_DENOISER
     speech_model: str = "runs/tiny/speech/model"
     start: str = ""
     foot_weight: float = 4.0
@@ -107,7 +122,7 @@ class TinyDenoiserConfig(_TinyData):
 
     def rehearsal(self, folder: Path) -> TinyDenoiserConfig:
         """The same on a few clips in ``folder``, with an untrained speech model."""
-        save_model(SpeechModel(TinySpeechConfig().model), folder / "speech")
+        save_model(SpeechModel(TINY_SPEECH), folder / "speech")
         return dataclasses.replace(
             self,
             corpus=str(folder),
@@ -121,11 +136,8 @@ class TinyDenoiserConfig(_TinyData):
 
 class _TinyTask(TrainingTask):
     def __init__(self, config: _TinyData):
-        total = config.clips + config.held_out_clips
-        main_process_first(
-            lambda: prepare_tiny_corpus(config.corpus, total, seed=config.corpus_seed, workers=config.prepare_workers)
-        )
-        self.corpus = TinyCorpus(config.corpus, total, seed=config.corpus_seed)
+        main_process_first(config.prepare)
+        self.corpus = config.open()
         self.num_items = len(TinyCorpus(config.corpus, config.clips, seed=config.corpus_seed))
         self.num_held_out = len(self.corpus) - self.num_items
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cospeech.data import MotionWindow, WindowShards
 from cospeech.data.hearing import feature_dim
-from cospeech.data.prepare import WindowMaker, prepare
+from cospeech.data.prepare import PreparedReport, WindowMaker, prepare
 from cospeech.data.sources import Beat2Source, FilesSource, NpzFolderSource, ProceduralSource, Source
 from cospeech.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from cospeech.skeleton import SMPLX, global_to_local
@@ -67,7 +67,7 @@ class WindowData:
 
     prepared: str
     source: SourceChoice
-    cut: WindowMaker = WindowMaker()
+    cut: WindowMaker = field(default_factory=WindowMaker)
     held_out: str = "tenths"
     prepare_workers: int = 0
     takes_per_shard: int = 16
@@ -76,14 +76,14 @@ class WindowData:
         if self.held_out not in ("none", "tenths") and self.source.beat2 is None:
             raise ValueError(f"`held_out` must be none or tenths, or with beat2 a split; got {self.held_out!r}.")
 
-    def prepare(self) -> None:
-        """Make what is missing; the main process of each machine does it, the others wait."""
+    def prepare(self) -> dict[str, PreparedReport]:
+        """Make what is missing; what came of it, by folder."""
         sources = {self.prepared: self.source.source}
         if self.held_out not in ("none", "tenths"):
             assert self.source.beat2 is not None
             sources[self._held_folder] = dataclasses.replace(self.source.beat2, split=self.held_out)
-        for folder, source in sources.items():
-            prepare(source, folder, self.cut, takes_per_shard=self.takes_per_shard, workers=self.prepare_workers)
+        size, workers = self.takes_per_shard, self.prepare_workers
+        return {f: prepare(s, f, self.cut, takes_per_shard=size, workers=workers) for f, s in sources.items()}
 
     def open(self) -> HeldWindows:
         """The windows, prepared where missing."""
@@ -136,9 +136,8 @@ def local_axis_angle(window: MotionWindow) -> Tensor:
     return matrix_to_axis_angle(global_to_local(axis_angle_to_matrix(window.axis_angle), SMPLX))
 
 
-def main_process_first(work: object) -> None:
+def main_process_first(work: Callable[[], object]) -> None:
     """Call ``work`` in the first process of each machine; the others go on when it is done."""
-    assert callable(work)
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:
         work()
     if torch.distributed.is_available() and torch.distributed.is_initialized():
