@@ -34,8 +34,11 @@ CODE = re.compile(r"(?<!\">)(?<!<b>)<code>([A-Za-z_][\w.]*)(?:\(\))?</code>(?!</
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """List the pages that are made here in the navigation."""
+    """List the pages that are made here in the navigation, and those of docs/ that nobody has placed in it yet."""
     sections = {name: pages for entry in config.nav for name, pages in entry.items()}
+    placed = re.findall(r"[\w/-]+\.md", str(config.nav))
+    written = (path.relative_to(ROOT / "docs").as_posix() for path in sorted((ROOT / "docs").rglob("*.md")))
+    sections["Guides"] += [page for page in written if page not in placed]
     sections["Examples"] += [f"examples/{name}.md" for name in EXAMPLES]
     sections["Reference"] += ["reference/index.md", *(f"reference/{package}.md" for package in packages())]
     return config
