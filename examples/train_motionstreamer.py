@@ -19,10 +19,11 @@ import torch
 
 from cospeech.data import CaptionedLatents, collate_latents
 from cospeech.data.synthetic import make_clip
+from cospeech.hub import save_tensors
 from cospeech.models import CausalTAE, CausalTAEConfig, MotionStreamer, MotionStreamerConfig
 from cospeech.motion import Motion
 from cospeech.pipelines import MotionStreamerPipeline, MotionStreamerSettings, TextPrompt
-from cospeech.representations import FeatureStats, Streamer272
+from cospeech.representations import STREAMER_LAYOUT, FeatureStats, Streamer272
 from cospeech.training import (
     draw_two_forward,
     drop_texts,
@@ -33,6 +34,18 @@ from cospeech.training import (
 )
 
 TEXT_DIM, NUM_SPEAKERS, WINDOW = 32, 4, 64
+
+
+def procedural_features(num_clips: int, seconds: float, *, first_seed: int = 0) -> list[torch.Tensor]:
+    """Clips as 272 channels, the speakers in turn."""
+    representation, features = Streamer272(), []
+    for i in range(num_clips):
+        clip = make_clip(seconds, speaker=1 + i % NUM_SPEAKERS, seed=first_seed + i)
+        motion = Motion.from_local_rotations(
+            clip.local_rotations.float(), translation=clip.translation.float(), rate_hz=30
+        )
+        features.append(representation.encode(motion))
+    return features
 
 
 def train_tae(clips: list[torch.Tensor], steps: int, generator: torch.Generator) -> CausalTAE:
@@ -92,14 +105,8 @@ def main() -> None:
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
 
-    representation, features = Streamer272(), []
-    for i in range(arguments.clips):
-        clip = make_clip(arguments.seconds, speaker=1 + i % NUM_SPEAKERS, seed=i)
-        motion = Motion.from_local_rotations(
-            clip.local_rotations.float(), translation=clip.translation.float(), rate_hz=30
-        )
-        features.append(representation.encode(motion))
-    stats = FeatureStats.of(features, representation.layout)
+    features = procedural_features(arguments.clips, arguments.seconds)
+    stats = FeatureStats.of(features, STREAMER_LAYOUT)
     normalised = [stats.normalize(clip) for clip in features]
 
     tae = train_tae(normalised, arguments.tae_steps, generator)
@@ -114,6 +121,7 @@ def main() -> None:
     settings = MotionStreamerSettings(num_steps=50, guidance_scale=2.0)
     pipe = MotionStreamerPipeline(model, tae, stats, empty_text=empty, end_latent=end, settings=settings)
     pipe.save_pretrained(arguments.out)
+    save_tensors({"texts": texts}, arguments.out / "texts.safetensors")
     pieces = list(pipe.stream([TextPrompt(texts[0], 2.0), TextPrompt(texts[1], 2.0)]))
     motion = Motion.concatenate(pieces)
     motion.save(arguments.out / "stream.npz")
