@@ -8,6 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from cospeech.audio import ProsodyConfig, ProsodyFeatures
@@ -65,6 +67,33 @@ def test_motion_covers_the_audio_and_streams_the_same(kind, seconds):
     assert motion.skeleton.num_joints == (75 if kind == "beat" else 55)
     pieces = list(pipeline.stream(audio, source_rate_hz=RATE, speaker=2, seed=3))
     assert_same(Motion.concatenate(pieces), motion)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.lists(st.integers(0, 7 * RATE), max_size=12), st.integers(0, 3))
+def test_streaming_equals_offline_for_every_way_of_cutting_the_speech(cuts, seed):
+    pipeline, audio = make(sampling=DiffSHEGSampling(num_steps=5, num_visits=1)), speech(7.0)
+    ends = sorted(cuts)
+    chunks = [audio[start:end] for start, end in zip([0, *ends], [*ends, len(audio)], strict=True)]
+    streamed = Motion.concatenate(list(pipeline.stream(iter(chunks), source_rate_hz=RATE, seed=seed)))
+    offline = pipeline(audio, source_rate_hz=RATE, seed=seed)
+    assert torch.equal(streamed.local_axis_angle, offline.local_axis_angle)
+    assert torch.equal(streamed.expressions, offline.expressions)
+
+
+def test_frames_come_when_their_speech_has():
+    """No more is drawn from the microphone than the window, and what tells that it is not the last one."""
+    pipeline, drawn = make(), []
+
+    def microphone():
+        for chunk in speech(60).split(RATE // 10):
+            drawn.append(len(chunk))
+            yield chunk
+
+    stream = pipeline.stream(microphone(), source_rate_hz=RATE)
+    assert next(stream).num_frames == 30
+    assert sum(drawn) / RATE <= 34 / 15 + 0.5
+    assert pipeline(iter(speech(1).split(999)), source_rate_hz=RATE).num_frames == 15
 
 
 def test_stream_gives_a_window_as_soon_as_it_is_heard():

@@ -1,5 +1,7 @@
 """Any audio source opened by its content: what it is, and its samples block by block.
 
+Arrays may also come one after the other, from a microphone say: any iterable of them is a source, heard as it goes.
+
 The suffix of a file name is not looked at; many a ``.wav`` is an MP3. WAV is read by ``wav.py``; everything else by
 libsndfile through the ``audio`` extra.
 """
@@ -8,22 +10,24 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeAlias
+from typing import Any, BinaryIO, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from cospeech._extras import require
 from cospeech.audio.wav import read_wav_blocks, read_wav_header
 from cospeech.errors import AudioError, MissingExtraError
 
-__all__ = ["AudioSource", "AudioStream", "open_audio"]
+__all__ = ["AudioSource", "AudioStream", "hold_audio", "open_audio"]
 
+Samples: TypeAlias = np.ndarray[Any, Any] | Tensor
 AudioSource: TypeAlias = (
-    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | np.ndarray[Any, Any] | Tensor
+    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Samples | Iterable[Samples]
 )
 
 _BLOCK_SAMPLES = 1 << 18
@@ -52,8 +56,8 @@ class AudioStream(NamedTuple):
 
     Attributes:
         rate_hz: Sampling rate.
-        num_channels: Channels.
-        num_samples: Samples per channel, as far as the header is to be trusted.
+        num_channels: Channels; 0 where they are not known beforehand.
+        num_samples: Samples per channel, as far as the header is to be trusted; 0 where it is not known beforehand.
         format: For people: ``"WAV, 16-bit PCM"``, ``"MP3"``.
         blocks: Consecutive samples, float32 ``(S, channels)``.
     """
@@ -67,17 +71,32 @@ class AudioStream(NamedTuple):
 
 @contextmanager
 def open_audio(source: AudioSource, *, source_rate_hz: float | None = None) -> Iterator[AudioStream]:
-    """Open a path, bytes, a binary file object, an array or a tensor; see ``load_audio``."""
+    """Open a path, bytes, a binary file object, an array, a tensor, or an iterable of these; see ``load_audio``."""
     if isinstance(source, np.ndarray | Tensor):
         if source_rate_hz is None:
             raise ValueError("`source_rate_hz` must be given with an array of samples.")
         yield _open_array(source, source_rate_hz)
+        return
+    if _is_chunks(source):
+        if source_rate_hz is None:
+            raise ValueError("`source_rate_hz` must be given with chunks of samples.")
+        yield AudioStream(source_rate_hz, 0, 0, "chunks", _chunk_blocks(source, source_rate_hz))
         return
     if source_rate_hz is not None:
         raise ValueError("`source_rate_hz` is for arrays; files say their rate themselves.")
     name, opened = _open_file(source)
     with opened as file:
         yield _open_stream(file, name)
+
+
+def hold_audio(source: AudioSource) -> AudioSource:
+    """A source that can be gone through more than once: files that are open are read, chunks joined."""
+    if isinstance(source, np.ndarray | Tensor):
+        return source
+    if _is_chunks(source):
+        chunks = [chunk if isinstance(chunk, Tensor) else torch.as_tensor(chunk) for chunk in _checked_chunks(source)]
+        return torch.cat(chunks, dim=-1) if chunks else torch.empty(0)
+    return source.read() if hasattr(source, "read") else source
 
 
 def describe(source: AudioSource) -> str:
@@ -112,6 +131,28 @@ def _open_array(samples: np.ndarray[Any, Any] | Tensor, rate_hz: float) -> Audio
     return AudioStream(rate_hz, planes.shape[0], planes.shape[1], "array", iter([planes.T]))
 
 
+def _is_chunks(source: object) -> TypeGuard[Iterable[Samples]]:
+    closed = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray, Tensor)
+    return isinstance(source, Iterable) and not isinstance(source, closed) and not hasattr(source, "read")
+
+
+def _checked_chunks(source: Iterable[Samples]) -> Iterator[Samples]:
+    for chunk in source:
+        if not isinstance(chunk, np.ndarray | Tensor):
+            raise TypeError(f"Chunks of samples must be arrays or tensors; got {type(chunk).__name__}.")
+        yield chunk
+
+
+def _chunk_blocks(source: Iterable[Samples], rate_hz: float) -> Iterator[np.ndarray[Any, Any]]:
+    num_channels = 0
+    for chunk in _checked_chunks(source):
+        stream = _open_array(chunk, rate_hz)
+        if num_channels not in (0, stream.num_channels):
+            raise ValueError(f"Chunks of samples must all have {num_channels} channels; got {stream.num_channels}.")
+        num_channels = stream.num_channels
+        yield from stream.blocks
+
+
 def _open_file(source: object) -> tuple[str, AbstractContextManager[BinaryIO]]:
     """The name for messages, and a seekable binary file that starts at the audio."""
     if isinstance(source, bytes | bytearray | memoryview):
@@ -131,7 +172,8 @@ def _open_file(source: object) -> tuple[str, AbstractContextManager[BinaryIO]]:
             raise AudioError(f"{name} cannot be opened: {getattr(error, 'strerror', None) or error}.") from error
     if not hasattr(source, "read"):
         raise TypeError(
-            f"Audio must be a path, bytes, a binary file, an array or a tensor; got {type(source).__name__}."
+            "Audio must be a path, bytes, a binary file, an array or a tensor, or an iterable of arrays; "
+            f"got {type(source).__name__}."
         )
     label = getattr(source, "name", None)
     name = f"'{label}'" if isinstance(label, str) else "The audio given"

@@ -47,7 +47,8 @@ def load_audio(source: AudioSource, rate_hz: float, *, source_rate_hz: float | N
 
     Args:
         source: A path, the bytes of a file, a binary file object, or samples: an array or tensor ``(S,)`` or
-            ``(channels, S)``, floating point in [-1, 1], int16 or int32.
+            ``(channels, S)``, floating point in [-1, 1], int16 or int32; or an iterable of such samples, in the
+            order in which they are heard.
         rate_hz: The sampling rate wanted.
         source_rate_hz: The sampling rate of an array; files say theirs themselves.
 

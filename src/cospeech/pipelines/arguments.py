@@ -9,6 +9,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from cospeech.audio import AudioSource, iter_audio, measure_speech
+from cospeech.audio.decoding import hold_audio
 
 __all__ = ["Request", "one_each", "read_requests"]
 
@@ -48,7 +49,7 @@ def read_requests(
     """Go through all clips once, so that one that cannot be used is refused before any work is done.
 
     Args:
-        audios: The clips; an open file is read, since it will be gone through again.
+        audios: The clips; an open file is read and chunks are joined, since they will be gone through again.
         rate_hz: Samples per second that the pipeline hears.
         speakers: See ``Pipeline.batch``.
         seeds: See ``Pipeline.batch``.
@@ -60,7 +61,7 @@ def read_requests(
     """
     speakers = one_each("speakers", speakers, len(audios), default=1)
     seeds = one_each("seeds", seeds, len(audios), default=0)
-    sources = [audio.read() if hasattr(audio, "read") else audio for audio in audios]
+    sources = [hold_audio(audio) for audio in audios]
     return [
         Request(
             source=source,

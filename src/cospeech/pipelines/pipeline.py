@@ -130,7 +130,8 @@ class Pipeline(MotionPipeline):
         """The motion of a clip in pieces, each as soon as it is known; joined, they are what the call returns.
 
         Args:
-            audio: As for a call. A file is read as the stream goes, so memory does not grow with its length.
+            audio: As for a call. A file is read as the stream goes, so memory does not grow with its length; so are
+                pieces of samples, which may come from a microphone: motion comes as soon as its speech has.
             speaker: As for a call.
             seed: As for a call.
             source_rate_hz: As for a call.
