@@ -307,7 +307,7 @@ def test_wrong_arguments(tmp_path: Path) -> None:
         load_audio(np.zeros(9), 16000, source_rate_hz=-1)
     with pytest.raises(
         TypeError,
-        match="Audio must be a path, .*an iterable of arrays; got int",
+        match=r"Audio must be a path, .*an iterable of arrays; got int",
     ):
         load_audio(3, 16000)  # type: ignore[arg-type]
     text = tmp_path / "a.txt"
