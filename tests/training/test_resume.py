@@ -102,7 +102,7 @@ def test_newest_passes_over_what_is_cut_off_and_says_when_nothing_is_left(tmp_pa
     with pytest.warns(UserWarning, match="step-00000010 is passed over"):
         assert newest_checkpoint(tmp_path / "checkpoints") == older
     shutil.rmtree(older)
-    with pytest.warns(UserWarning), pytest.raises(CheckpointError, match="are broken"):
+    with pytest.warns(UserWarning, match="step-00000010"), pytest.raises(CheckpointError, match="are broken"):
         newest_checkpoint(tmp_path / "checkpoints")
 
 

@@ -1,7 +1,7 @@
 """Clips of features with captions in memory-mapped shards: HumanML3D-272, BABEL-272, or any motion made into 272.
 
-A shard holds the frames of its clips one after the other; names, lengths and captions stand in its header. A window of a
-clip is read without its neighbours.
+A shard holds the frames of its clips one after the other; names, lengths and captions stand in its header. A window of
+a clip is read without its neighbours.
 """
 
 from __future__ import annotations

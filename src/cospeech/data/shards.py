@@ -23,7 +23,7 @@ from cospeech.data.beat2 import FRAME_RATE_HZ, SAMPLE_RATE_HZ, MotionWindow, Rec
 from cospeech.errors import MotionFileError
 from cospeech.io import atomic_path
 
-__all__ = ["WindowShards", "write_shard", "write_shards"]
+__all__ = ["WindowShard", "WindowShards", "write_shard", "write_shards"]
 
 _FORMAT = "cospeech-windows-1"
 _FRAMEWISE = ("axis_angle", "translation", "expressions", "semantic")
@@ -152,8 +152,17 @@ class _Piece(NamedTuple):
     features: Tensor
 
 
-class _Shard:
-    """One file; its table is kept in memory, all else is read as asked for."""
+class WindowShard:
+    """One file; its table is kept in memory, all else is read as asked for. Made by ``open``."""
+
+    @classmethod
+    def open(cls, path: Path) -> WindowShard:
+        """The shard in a file.
+
+        Raises:
+            MotionFileError: If it is damaged or of another kind.
+        """
+        return _open(path)
 
     def __init__(self, path: Path, windows: Tensor, metadata: dict[str, Any]):
         self.path, self.windows = path, windows
@@ -163,6 +172,7 @@ class _Shard:
         self._file: Any = None
 
     def read(self, row: int) -> MotionWindow:
+        """Window ``row``."""
         frame, sample, _, speaker = self.windows[row].tolist()
         if self._file is None:
             self._file = safe_open(self.path, framework="pt")
@@ -214,12 +224,12 @@ def _write(pieces: Sequence[_Piece], path: Path, settings: dict[str, int]) -> No
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=metadata)
 
 
-def _open(path: Path) -> _Shard:
+def _open(path: Path) -> WindowShard:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != _FORMAT:
                 raise MotionFileError(f"{path}: expected a shard of windows; got {metadata.get('format', 'none')!r}.")
-            return _Shard(path, file.get_tensor("windows").clone(), json.loads(metadata["settings"]))
+            return WindowShard(path, file.get_tensor("windows").clone(), json.loads(metadata["settings"]))
     except (SafetensorError, KeyError, ValueError) as error:
         raise MotionFileError(f"{path}: expected a shard of windows; {error}.") from error

@@ -22,7 +22,7 @@ from cospeech.training.ema import WeightAverage
 from cospeech.training.journal import Journal, fail_if_not_finite
 from cospeech.training.networks import LossStep, checkpoint_layers, run_in_precision
 from cospeech.training.optimizers import make_optimizer, rate_factor
-from cospeech.training.order import BatchOrder, NumberedBatches, seeded
+from cospeech.training.order import BatchOrder, NumberedBatches, ShardOrder, seeded
 from cospeech.training.task import Clock, TrainingTask
 
 __all__ = ["make_accelerator", "train", "validate"]
@@ -92,7 +92,8 @@ def train(
     here = {"process": process, "num_processes": num_processes}
     first = load_checkpoint(newest, progress, **here) if newest else 0
 
-    order = BatchOrder(task.num_items, run.batch_size, run.seed, process, num_processes)
+    place = (run.batch_size, run.seed, process, num_processes)
+    order = ShardOrder(task.shard_sizes, *place) if task.shard_sizes else BatchOrder(task.num_items, *place)
     batches = iter(_loader(task, order, run, range(first * run.accumulate, run.steps * run.accumulate)))
     accelerator.init_trackers("cospeech")
     journal = Journal(folder, accelerator, first_step=first, total_steps=run.steps)
@@ -161,7 +162,9 @@ def validate(task: TrainingTask, module: nn.Module, run: RunConfig, accelerator:
     return {f"validation/{name}": float(mean.compute()) for name, mean in merged.items()}
 
 
-def _loader(task: TrainingTask, order: BatchOrder, run: RunConfig, numbers: range) -> torch.utils.data.DataLoader[Any]:
+def _loader(
+    task: TrainingTask, order: BatchOrder | ShardOrder, run: RunConfig, numbers: range
+) -> torch.utils.data.DataLoader[Any]:
     return torch.utils.data.DataLoader(
         NumberedBatches(task, order),
         batch_size=None,

@@ -1,8 +1,8 @@
 """Which items make which batch: a function of the seed and of the batch's number, so there is no position to keep.
 
 Each epoch is a permutation of all items, and epochs follow each other without a gap: a batch may straddle two. The
-batch of ``num_processes`` processes is one run of that order, cut into one piece for each. So two processes see what one
-process with batches twice as large would see, and a resumed training sees what it would have seen.
+batch of ``num_processes`` processes is one run of that order, cut into one piece for each. So two processes see what
+one process with batches twice as large would see, and a resumed training sees what it would have seen.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from cospeech.training.task import TrainingTask
 
-__all__ = ["BatchOrder", "NumberedBatches", "seeded"]
+__all__ = ["BatchOrder", "NumberedBatches", "ShardOrder", "seeded"]
 
 
 class BatchOrder(NamedTuple):
@@ -55,10 +55,65 @@ class BatchOrder(NamedTuple):
         return number * self.num_processes * self.batch_size / self.num_items
 
 
+class ShardOrder(NamedTuple):
+    """An order that visits one shard after another, each process its own: for shards that are far away.
+
+    Shards are shuffled each epoch and dealt to the processes in turn; a process shuffles the windows of its shards within
+    ``mixed`` of them. An epoch ends when the process with the fewest windows has seen them all.
+
+    Attributes:
+        shard_sizes: Windows of each shard, whose numbers follow each other.
+        batch_size: Of one process.
+        seed: Of the permutations.
+        process: Number of this process.
+        num_processes: How many there are; at most as many as shards.
+        mixed: Shards that are shuffled together.
+    """
+
+    shard_sizes: tuple[int, ...]
+    batch_size: int
+    seed: int
+    process: int = 0
+    num_processes: int = 1
+    mixed: int = 2
+
+    @property
+    def num_items(self) -> int:
+        """Windows of all shards."""
+        return sum(self.shard_sizes)
+
+    def items(self, number: int) -> list[int]:
+        """The windows of this process's batch ``number``, from 0."""
+        found: list[int] = []
+        epoch, skip = 0, number * self.batch_size
+        while len(found) < self.batch_size:
+            length = self._length(epoch)
+            if skip < length:
+                found += _windows_of(self, epoch)[skip : min(skip + self.batch_size - len(found), length)]
+            epoch, skip = epoch + 1, max(0, skip - length)
+        return found
+
+    def epoch(self, number: int) -> float:
+        """How often each window has been seen before batch ``number``, nearly."""
+        return number * self.num_processes * self.batch_size / self.num_items
+
+    def _shards(self, epoch: int, process: int) -> list[int]:
+        shuffled: list[int] = _permutation(len(self.shard_sizes), self.seed, epoch).tolist()
+        return shuffled[process :: self.num_processes]
+
+    def _length(self, epoch: int) -> int:
+        sizes = [sum(self.shard_sizes[s] for s in self._shards(epoch, p)) for p in range(self.num_processes)]
+        if min(sizes) == 0:
+            raise ValueError(
+                f"There must be a shard for each of {self.num_processes} processes; got {len(self.shard_sizes)}."
+            )
+        return min(sizes)
+
+
 class NumberedBatches(Dataset[Any]):
     """The batches of a task, by their numbers, for ``torch.utils.data.DataLoader``."""
 
-    def __init__(self, task: TrainingTask, order: BatchOrder):
+    def __init__(self, task: TrainingTask, order: BatchOrder | ShardOrder):
         if order.num_items < 1:
             raise ValueError("There is nothing to learn from: the task has no items. Look at the data's report.")
         self.task, self.order = task, order
@@ -77,6 +132,18 @@ def seeded(*numbers: int) -> torch.Generator:
         state = (state ^ (state >> 27)) * 0x94D049BB133111EB % 2**64
         state ^= state >> 31
     return torch.Generator().manual_seed(state % 2**63)
+
+
+@lru_cache(maxsize=2)
+def _windows_of(order: ShardOrder, epoch: int) -> list[int]:
+    """The windows of one epoch of one process, shuffled within a few shards."""
+    starts = [sum(order.shard_sizes[:shard]) for shard in range(len(order.shard_sizes))]
+    shards, windows = order._shards(epoch, order.process), list[int]()
+    for first in range(0, len(shards), order.mixed):
+        group = [starts[s] + i for s in shards[first : first + order.mixed] for i in range(order.shard_sizes[s])]
+        shuffled = torch.randperm(len(group), generator=seeded(order.seed, epoch, order.process, first))
+        windows += [group[i] for i in shuffled.tolist()]
+    return windows
 
 
 @lru_cache(maxsize=2)

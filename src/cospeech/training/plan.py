@@ -1,7 +1,7 @@
-"""What a training will take: sizes, memory and time, from two passes on procedural data.
+"""What a training will take: sizes, memory and time, from three passes on procedural data.
 
-Nothing of the recipe's data or of other trainings has to be there: networks and losses are the recipe's own, inputs that
-are missing are stood in for. Times are for the machine that the plan is made on.
+Nothing of the recipe's data or of other trainings has to be there: networks and losses are the recipe's own, inputs
+that are missing are stood in for. Times are for the machine that the plan is made on.
 """
 
 from __future__ import annotations
@@ -86,13 +86,10 @@ def plan_training(recipe: Recipe, *, num_processes: int = 1, device: torch.devic
         batch = _moved(batch, device)
         optimizer = make_optimizer(task.model.parameters(), recipe.optimizer)
         kept, seconds = _Kept(task.model), []
-        for number in range(2):  # the first pass warms up, and makes the optimizer's state
+        for number in range(3):  # the first pass warms up, and makes the optimizer's state
             start = time.perf_counter()
-            with (
-                torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor)
-                if number == 0
-                else nullcontext()
-            ):
+            counting = torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor)
+            with counting if number == 0 else nullcontext():
                 loss = module(batch, Clock(0, run.steps, 0.0, seeded(number)))["total"]
             loss.backward()
             optimizer.step()
@@ -111,7 +108,7 @@ def plan_training(recipe: Recipe, *, num_processes: int = 1, device: torch.devic
             batch=run.batch_size * run.accumulate * num_processes,
             state_bytes=weight_bytes * (2 + moments + (run.ema_decay > 0)),
             activation_bytes=kept.most * run.batch_size // size,
-            step_seconds=seconds[-1] * run.accumulate * run.batch_size / size,
+            step_seconds=min(seconds) * run.accumulate * run.batch_size / size,
             measured_batch=size,
         )
 

@@ -1,7 +1,7 @@
 """A recipe, a TOML file, to a training that runs.
 
-A recipe holds ``[run]``, ``[optimizer]``, ``[schedule]`` and ``[task]``; or ``stages``, a list of recipes beside it that
-run one after the other, since some networks need others that are trained.
+A recipe holds ``[run]``, ``[optimizer]``, ``[schedule]`` and ``[task]``; or ``stages``, a list of recipes beside it
+that run one after the other, since some networks need others that are trained.
 """
 
 from __future__ import annotations

@@ -43,6 +43,8 @@ class TrainingTask(ABC):
         model: What is trained; frozen networks stay outside of it.
         num_items: Windows or clips to learn from.
         num_held_out: Windows or clips to judge by.
+        shard_sizes: Of items that lie in shards far away, how many each holds: shards are then visited one after another.
+            () has all items at hand.
 
     Example:
         >>> class Line(TrainingTask):
@@ -59,6 +61,7 @@ class TrainingTask(ABC):
     model: nn.Module
     num_items: int
     num_held_out: int
+    shard_sizes: tuple[int, ...] = ()
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:

@@ -59,6 +59,7 @@ class _DiffSHEG(TrainingTask):
     def __init__(self, config: DiffSHEGTask):
         self.data, self.config = config.data.open(), config
         self.num_items, self.num_held_out = self.data.num_items, self.data.num_held_out
+        self.shard_sizes = self.data.shard_sizes
         self.model = DiffSHEGDenoiser(config.model)
         self.plain = DiffSHEGShow(mean=torch.zeros(232), std=torch.ones(232))
         path = Path(config.data.prepared) / "diffsheg" / "statistics.safetensors"

@@ -125,6 +125,7 @@ class _EmageWindows(TrainingTask):
     def __init__(self, data: WindowData):
         self.data = data.open()
         self.num_items, self.num_held_out = self.data.num_items, self.data.num_held_out
+        self.shard_sizes = self.data.shard_sizes
 
     def batch(self, items: Sequence[int], generator: torch.Generator) -> EmageBatch:
         """Windows as EMAGE takes them. Contact is labelled on the mean rest pose, window by window."""

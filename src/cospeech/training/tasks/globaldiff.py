@@ -153,6 +153,7 @@ class _GlobalDiffWindows(TrainingTask):
     def __init__(self, data: WindowData, rest_joints: str = ""):
         self.data = data.open()
         self.num_items, self.num_held_out = self.data.num_items, self.data.num_held_out
+        self.shard_sizes = self.data.shard_sizes
         self.rest_joints = load_rest_joints(rest_joints) if rest_joints else {}
 
     def batch(self, items: Sequence[int], generator: torch.Generator) -> _Windows:

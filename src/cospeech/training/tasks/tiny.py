@@ -1,7 +1,7 @@
 """The two networks of ``cospeech-tiny`` on its procedural corpus: expressions by regression, then the denoiser.
 
-The denoiser's loss is that of GlobalDiff reduced to what a small network needs on clean data: errors of the channels, of
-joint positions, and of their first and second differences, feet and arms counting more.
+The denoiser's loss is that of GlobalDiff reduced to what a small network needs on clean data: errors of the channels,
+of joint positions, and of their first and second differences, feet and arms counting more.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from cospeech.data import MotionWindow, WindowShards
 from cospeech.data.hearing import feature_dim
 from cospeech.data.prepare import PreparedReport, WindowMaker, prepare
 from cospeech.data.sources import Beat2Source, FilesSource, NpzFolderSource, ProceduralSource, Source
+from cospeech.data.streaming import RemoteShards
 from cospeech.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from cospeech.skeleton import SMPLX, global_to_local
 
@@ -63,21 +64,31 @@ class WindowData:
             name of another split of BEAT2, such as "val".
         prepare_workers: Processes that prepare.
         takes_per_shard: Takes in one file.
+        stream: Whether ``prepared`` is a URL whose shards are fetched as they are needed; nothing is held out then.
+        cache: Local folder for fetched shards.
     """
 
     prepared: str
-    source: SourceChoice
+    source: SourceChoice | None = None
     cut: WindowMaker = field(default_factory=WindowMaker)
     held_out: str = "tenths"
     prepare_workers: int = 0
     takes_per_shard: int = 16
+    stream: bool = False
+    cache: str = "runs/data/fetched"
 
     def __post_init__(self) -> None:
-        if self.held_out not in ("none", "tenths") and self.source.beat2 is None:
+        if self.stream and self.held_out != "none":
+            raise ValueError("`held_out` must be none for a stream")
+        if not self.stream and self.source is None:
+            raise ValueError("a table `source` is wanted, or `stream`")
+        if self.held_out not in ("none", "tenths") and (self.source is None or self.source.beat2 is None):
             raise ValueError(f"`held_out` must be none or tenths, or with beat2 a split; got {self.held_out!r}.")
 
     def prepare(self) -> dict[str, PreparedReport]:
         """Make what is missing; what came of it, by folder."""
+        if self.source is None:
+            return {}
         sources = {self.prepared: self.source.source}
         if self.held_out not in ("none", "tenths"):
             assert self.source.beat2 is not None
@@ -87,6 +98,9 @@ class WindowData:
 
     def open(self) -> HeldWindows:
         """The windows, prepared where missing."""
+        if self.stream:
+            far = RemoteShards(self.prepared, self.cache)
+            return HeldWindows(far, range(len(far)), far, [], shard_sizes=tuple(far.shard_sizes))
         main_process_first(self.prepare)
         shards = WindowShards(self.prepared)
         if self.held_out == "none":
@@ -105,7 +119,7 @@ class WindowData:
         source = SourceChoice(procedural=ProceduralSource(clips=1, seconds=seconds))
         cut = dataclasses.replace(self.cut, features=hearing, stride_frames=10)
         changes = {"source": source, "cut": cut, "held_out": "none", "prepare_workers": 0}
-        return dataclasses.replace(self, prepared=str(folder / "windows"), **changes)  # type: ignore[arg-type]
+        return dataclasses.replace(self, prepared=str(folder / "windows"), stream=False, **changes)  # type: ignore[arg-type]
 
     @property
     def _held_folder(self) -> str:
@@ -115,8 +129,17 @@ class WindowData:
 class HeldWindows:
     """Windows to learn from, numbered from 0, and behind them the held-out ones."""
 
-    def __init__(self, train: WindowShards, train_rows: Sequence[int], held: WindowShards, held_rows: Sequence[int]):
+    def __init__(
+        self,
+        train: WindowShards | RemoteShards,
+        train_rows: Sequence[int],
+        held: WindowShards | RemoteShards,
+        held_rows: Sequence[int],
+        *,
+        shard_sizes: tuple[int, ...] = (),
+    ):
         self._train, self._train_rows, self._held, self._held_rows = train, train_rows, held, held_rows
+        self.shard_sizes = shard_sizes
         self.num_items, self.num_held_out = len(train_rows), len(held_rows)
 
     def batch(self, items: Sequence[int]) -> MotionWindow:
@@ -124,11 +147,6 @@ class HeldWindows:
         if items[0] < self.num_items:
             return self._train.batch([self._train_rows[item] for item in items])
         return self._held.batch([self._held_rows[item - self.num_items] for item in items])
-
-    def some(self, most: int) -> MotionWindow:
-        """Windows to learn from, evenly over all of them, at most ``most``: for statistics."""
-        step = max(1, self.num_items // most)
-        return self.batch(range(0, self.num_items, step)[:most])
 
 
 def local_axis_angle(window: MotionWindow) -> Tensor:
