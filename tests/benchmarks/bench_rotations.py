@@ -1,9 +1,9 @@
 """Rotations against roma, kornia, SciPy and the formulas of pytorch3d: ``python tests/benchmarks/bench_rotations.py``.
 
 One process, one thread, float32 tensors (SciPy: float64 inside, forward only), contestants in turns, medians.
-``--rows`` and ``--ops`` choose sizes and operations. The pytorch3d-style contestants are written here from the
-formulas, in its manner: whole arrays, ``unbind`` and ``stack``, four square roots for matrix to quaternion (inexact
-near 0 and pi, and here for its speed).
+``--rows`` and ``--ops`` choose sizes and operations; ``--full`` adds a million rows and takes longer medians.
+The pytorch3d-style contestants are written here from the formulas, in its manner: whole arrays, ``unbind`` and
+``stack``, four square roots for matrix to quaternion (inexact near 0 and pi, and here for its speed).
 """
 
 from __future__ import annotations
@@ -242,10 +242,13 @@ def with_backward(function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 100_000, 1_000_000])
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 100_000])
+    parser.add_argument("--full", action="store_true", help="also 1,000,000 rows, and three times as long")
     parser.add_argument("--ops", nargs="+", default=[])
-    parser.add_argument("--seconds", type=float, default=0.3, help="per contestant")
+    parser.add_argument("--seconds", type=float, default=0.1, help="per contestant")
     arguments = parser.parse_args()
+    if arguments.full:
+        arguments.rows, arguments.seconds = sorted({*arguments.rows, 1_000_000}), 3 * arguments.seconds
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     peers = ["roma", "kornia", "scipy", "pytorch3d"]
