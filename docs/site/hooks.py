@@ -31,6 +31,8 @@ SOURCE_PAGES = COPIED | {f"examples/{name}.py": f"examples/{name}.md" for name i
 LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s#]+)(#[^)\s]*)?\)")
 FENCE = re.compile(r"^(?:```|~~~).*?^(?:```|~~~)[ \t]*$", re.M | re.S)
 CODE = re.compile(r"(?<!\">)(?<!<b>)<code>([A-Za-z_][\w.]*)(?:\(\))?</code>(?!</a>)")  # no link, heading, parameter
+CELL = re.compile(r"<td.*?</td>", re.S)
+LONG_CODE = re.compile(r"(?<=<code>)[^<]{25,}(?=</code>)")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -66,13 +68,14 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Link public names in code spans; the plugin autorefs finds where they are."""
+    """Link public names in code spans (the plugin autorefs finds where they are); let long ones break in tables."""
 
     def link(found: re.Match[str]) -> str:
         path = _PATHS.get(found[1])
         return f'<autoref identifier="{path}">{found[0]}</autoref>' if path else found[0]
 
-    return CODE.sub(link, html)
+    html = CODE.sub(link, html)
+    return CELL.sub(lambda cell: LONG_CODE.sub(lambda code: re.sub(r"(?<=[(=,./])", "<wbr>", code[0]), cell[0]), html)
 
 
 def packages() -> list[str]:
