@@ -54,6 +54,7 @@ class TensorFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]):
+        self._path = path
         self._file = open(path, "rb", buffering=0)  # noqa: SIM115 (closed on leaving the context)
         self.size = os.fstat(self._file.fileno()).st_size
         self._map = None
@@ -81,7 +82,8 @@ class TensorFile:
         num_bytes = prod(shape) * dtype.itemsize
         if len(shape) > MAX_RANK or min(shape, default=0) < 0 or not 0 <= offset <= offset + num_bytes <= self.size:
             raise CheckpointError(
-                f"a tensor of shape {tuple(shape)} at {offset} would need {num_bytes} bytes; the file has {self.size}"
+                f"{self._path} cannot be read: a tensor of shape {tuple(shape)} at {offset} would need {num_bytes} "
+                f"bytes; the file has {self.size}."
             )
         if self._map is not None and num_bytes and offset % dtype.itemsize == 0:
             return torch.frombuffer(self._map, dtype=dtype, count=prod(shape), offset=offset).view(tuple(shape))
@@ -96,7 +98,7 @@ class TensorFile:
         while done < len(target):
             count = self._file.readinto(target[done:])
             if not count:
-                raise CheckpointError("the file ended while it was read")
+                raise CheckpointError(f"{self._path} cannot be read: it ended meanwhile.")
             done += count
 
 

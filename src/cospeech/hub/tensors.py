@@ -147,8 +147,6 @@ def load_tensors(path: str | os.PathLike[str], *, like: Mapping[str, Tensor] | N
                     tensors[key] = tensor if like is None else tensor.to(like[key].dtype)
         except OSError as error:
             raise CheckpointError(f"{file} cannot be read: {error.strerror or error}.") from error
-        except CheckpointError as error:
-            raise CheckpointError(f"{file} cannot be read: {error}.") from error
     return {key: tensors[key] for key in (stored if like is None else like)}
 
 
