@@ -14,10 +14,13 @@ from torch import nn
 
 from cospeech.audio import ProsodyConfig, ProsodyFeatures
 from cospeech.hub.convert.diffsheg import diffsheg_to_published
+from cospeech.io import load_arkit_json, load_beat_bvh, save_arkit_json, save_beat_bvh
 from cospeech.models import DiffSHEGConfig, DiffSHEGDenoiser
 from cospeech.motion import Motion
 from cospeech.pipelines import DiffSHEGPipeline, DiffSHEGSampling, ProsodyTrack, load_pipeline
-from cospeech.representations import DiffSHEGBeat, DiffSHEGShow
+from cospeech.representations import DiffSHEGBeat, DiffSHEGShow, beat_euler_degrees
+from cospeech.rotations import axis_angle_to_matrix, euler_to_matrix
+from cospeech.skeleton import BEAT_GESTURE_JOINTS
 
 RATE = 16000
 SIZES = {"hidden_dim": 16, "num_layers": 1, "num_heads": 2, "feedforward_dim": 16, "fusion_dim": 16,
@@ -151,6 +154,26 @@ def test_optimized_is_the_same():
     expected = pipeline(audio, source_rate_hz=RATE)
     assert_same(pipeline.optimize()(audio, source_rate_hz=RATE), expected, 1e-3)
     assert_same(pipeline.to("cpu")(audio, source_rate_hz=RATE), expected)
+
+
+def test_a_beat_clip_as_the_files_of_beat(tmp_path):
+    motion = make()(speech(1.5), source_rate_hz=RATE)
+    gesture = motion.local_axis_angle[:, list(BEAT_GESTURE_JOINTS)].double()
+    save_beat_bvh(tmp_path / "a.bvh", beat_euler_degrees(gesture.flatten(1)))
+    save_arkit_json(tmp_path / "a.json", motion.expressions, rate_hz=motion.rate_hz)
+    found = load_beat_bvh(tmp_path / "a.bvh")
+    matrices = euler_to_matrix(torch.deg2rad(found.euler_degrees).unflatten(1, (-1, 3)), "XYZ")
+    torch.testing.assert_close(matrices, axis_angle_to_matrix(gesture), rtol=0, atol=1e-5)
+    weights, rate_hz = load_arkit_json(tmp_path / "a.json")
+    torch.testing.assert_close(weights.float(), motion.expressions, rtol=1e-5, atol=1e-6)
+    assert (found.rate_hz, rate_hz) == (pytest.approx(15, rel=1e-4), pytest.approx(15, rel=1e-4))
+
+
+def test_a_show_clip_as_smplx_npz(tmp_path):
+    motion = make("show")(speech(1.5), source_rate_hz=RATE)
+    motion.save(tmp_path / "a.npz")
+    assert_same(Motion.load(tmp_path / "a.npz"), motion, 1e-6)
+    assert np.load(tmp_path / "a.npz")["poses"].shape == (45, 165)
 
 
 def test_published_slips_on_request():
