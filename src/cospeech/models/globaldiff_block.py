@@ -7,7 +7,7 @@ Reference:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -106,16 +106,31 @@ class SeededDiTBlock(nn.Module):
             modulations: What ``modulation`` makes of the conditioning vectors ``(..., B, C)``.
         """
         attention, feedforward, branch = modulations
-        seed = seed + branch.gate * self.seed_feedforward(modulate(plain_layer_norm(seed), branch))
+        hidden = modulate(plain_layer_norm(seed), branch)
+        seed = torch.addcmul(seed, branch.gate, self.seed_feedforward(hidden))
         return BlockConditioning(attention, feedforward, self.cross_attention.project(seed))
 
     def forward(self, x: Tensor, conditioning: BlockConditioning) -> Tensor:
         """Map tokens ``(B, T, C)`` to ``(B, T, C)``."""
         attention, feedforward, seed = conditioning
-        head, tail = x[:, : self.num_seed_frames], x[:, self.num_seed_frames :]
-        x = torch.cat([head + self.cross_attention.attend(head, seed), tail], dim=1)
-        x = plain_layer_norm(x + attention.gate * self.self_attention(modulate(x, attention)))
-        return plain_layer_norm(x + feedforward.gate * self.feedforward(modulate(x, feedforward)))
+        x = _AddToHead.apply(x, self.cross_attention.attend(x[:, : self.num_seed_frames], seed))
+        x = plain_layer_norm(torch.addcmul(x, attention.gate, self.self_attention(modulate(x, attention))))
+        return plain_layer_norm(torch.addcmul(x, feedforward.gate, self.feedforward(modulate(x, feedforward))))
+
+
+class _AddToHead(torch.autograd.Function):
+    """Tokens ``(B, T, C)`` plus ``(B, F, C)`` on the first of them; its gradient is that of the sum, uncopied."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, head: Tensor) -> Tensor:
+        ctx.num_frames = head.shape[1]
+        y = x.clone()
+        y[:, : head.shape[1]] += head
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        return gradient, gradient[:, : ctx.num_frames]
 
 
 def plain_layer_norm(x: Tensor) -> Tensor:

@@ -268,6 +268,8 @@ def optimizer_step(loss: Tensor, optimizer: torch.optim.Optimizer, *, max_gradie
     """Gradients of the loss, each number clipped to plus and minus ``max_gradient``, then one step of the optimizer."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    nn.utils.clip_grad_value_(parameters, max_gradient)
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is not None:  # one pass; torch's function makes two
+                parameter.grad.clamp_(-max_gradient, max_gradient)
     optimizer.step()
