@@ -22,6 +22,7 @@ from cospeech.models import (
 )
 from cospeech.motion import Motion
 from cospeech.pipelines import EmagePipeline, GestureHints, load_pipeline
+from cospeech.pipelines.emage_clips import _fade
 
 RATE = 16000
 
@@ -163,6 +164,26 @@ def test_exact_hints_come_out_as_they_went_in(small_emage: EmagePipeline, stream
     torch.testing.assert_close(
         result.local_rotations()[:70][~visible], free.local_rotations()[:70][~visible], rtol=0, atol=1e-3
     )
+
+
+def test_faded_seams_leave_the_rest(small_emage: EmagePipeline) -> None:
+    """Seams lie before frames 16, 32, ...; the lower body's decoder sees nine frames to either side."""
+    audio = speech(6.0)
+    cut, faded = generate(small_emage, audio), generate(small_emage, audio, fade_seams=True)
+    assert cut.num_frames == faded.num_frames == 180
+    assert torch.equal(cut.local_axis_angle[:7], faded.local_axis_angle[:7])
+    assert not torch.equal(cut.local_axis_angle[16:20], faded.local_axis_angle[16:20])
+    streamed = list(small_emage.stream(audio, source_rate_hz=RATE, fade_seams=True))
+    assert_same(Motion.concatenate(streamed), faded)
+    with pytest.raises(ValueError, match="`fade_seams` departs from the published program"):
+        generate(small_emage, audio, fade_seams=True, strict_upstream=True)
+
+
+def test_a_window_begins_as_the_one_before_ended() -> None:
+    """What would be one step of 10 is five of 2: from the last kept frame of the old window, which holds 0."""
+    old, new = EmageParts(face=torch.zeros(1, 4, 3)), EmageParts(face=torch.full((1, 9, 3), 10.0))
+    assert _fade(old, new).face[0, :, 0].tolist() == [2, 4, 6, 8, 10, 10, 10, 10, 10]
+    assert _fade(None, new) is new
 
 
 def test_optimized_gives_the_same_motion_and_is_not_saved(small_emage: EmagePipeline, tmp_path: Path) -> None:

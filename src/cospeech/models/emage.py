@@ -58,6 +58,8 @@ class EmageHeard(NamedTuple):
     @staticmethod
     def join(heard: Sequence[EmageHeard]) -> EmageHeard:
         """Windows of one length as one batch."""
+        if len(heard) == 1:
+            return heard[0]
         layers = zip(*(window.body for window in heard), strict=True)
         body = (KeyValue(*map(torch.cat, zip(*layer, strict=True))) for layer in layers)
         return EmageHeard(torch.cat([window.face for window in heard]), tuple(body))

@@ -186,11 +186,21 @@ class EmageMotionCodec(nn.Module):
         Raises:
             ValueError: If all parts are absent, or those that are there differ in batch or frames.
         """
-        indices = self.indices(codes)
-        shapes = {tuple(x.shape) for x in indices if x is not None}
+        return self._compose(self.indices(codes).map(lambda part, x: self.vqvae(part).decode_indices(x)))
+
+    def decode_between(self, latents: EmageParts) -> EmageDecoded:
+        """Motion of latents ``(B, T, C)`` as they are, which may lie between codes; else as ``decode``."""
+        return self._compose(latents.map(lambda part, x: self.vqvae(part).decoder(x)))
+
+    def lookup(self, indices: EmageParts) -> EmageParts:
+        """Rows of the codebooks ``(B, T, C)`` for indices ``(B, T)``."""
+        return indices.map(lambda part, x: self.vqvae(part).quantizer.lookup(x))
+
+    def _compose(self, decoded: EmageParts) -> EmageDecoded:
+        """All joints of decoded parts ``(B, T, C)``."""
+        shapes = {tuple(x.shape[:2]) for x in decoded if x is not None}
         if len(shapes) != 1:
             raise ValueError(f"`codes` must hold parts of one shape (B, T); got {sorted(shapes) or 'none'}.")
-        decoded = indices.map(lambda part, x: self.vqvae(part).decode_indices(x))
         shape, like = shapes.pop(), self.face.quantizer.codebook
         rot6d = unturned_rot6d().to(like).repeat(*shape, 1, 1)
         for part, motion in zip(decoded._fields, decoded, strict=True):

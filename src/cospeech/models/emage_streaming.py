@@ -44,13 +44,15 @@ class EmageStreamDecoder:
     Args:
         codec: The motion networks.
         rate_hz: Frames per second.
+        between_codes: Whether to take latents ``(B, T, C)``, which may lie between codes, instead of indices.
 
     Attributes:
         delay_frames: How many frames the motion is behind the codes: 30 at the published sizes.
     """
 
-    def __init__(self, codec: EmageMotionCodec, *, rate_hz: float = 30.0):
+    def __init__(self, codec: EmageMotionCodec, *, rate_hz: float = 30.0, between_codes: bool = False):
         self.codec, self.rate_hz = codec, rate_hz
+        self._decode = codec.decode_between if between_codes else codec.decode
         reach = {part: codec.vqvae(part).decoder.reach for part in EmageParts._fields}
         self._global_reach = codec.global_motion.reach
         self.delay_frames = max(*reach.values(), reach["lower"] + self._global_reach)
@@ -83,7 +85,7 @@ class EmageStreamDecoder:
         """Put out the frames from ``state.num_past`` up to ``end``, counted in ``known``."""
         begin = state.num_past
         end = max(begin, end)
-        decoded = self.codec.decode(known)
+        decoded = self._decode(known)
         # The ends of `known` are no ends of the clip but where codes were cut off; what they reach is not looked at.
         first, last = max(0, begin - self._global_reach), end + self._global_reach
         travelled = self.codec.global_motion(decoded.lower[:, first:last])[:, begin - first : end - first]

@@ -30,8 +30,9 @@ class WaveBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, in_dim, S)`` to ``(B, dim, S')``."""
-        y: Tensor = self.activation(self.second(self.activation(self.first(x))) + self.shortcut(x))
-        return y
+        y: Tensor = self.second(self.activation(self.first(x)))
+        y += self.shortcut(x)  # in place, as the activations: a window's first block has 2 MB
+        return self.activation(y)
 
 
 class WaveEncoder(nn.Module):

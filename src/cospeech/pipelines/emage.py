@@ -163,6 +163,7 @@ class EmagePipeline(Pipeline):
         callback: ProgressCallback | None = None,
         hints: GestureHints | None = None,
         words: Sequence[SpokenWord] | None = None,
+        fade_seams: bool = False,
         strict_upstream: bool = False,
     ) -> Motion:
         """Motion for a clip of speech; see ``Pipeline.__call__``.
@@ -176,12 +177,14 @@ class EmagePipeline(Pipeline):
             callback: As there.
             hints: What is known of the motion; the body starts where they do, if their first frame shows its root.
             words: What is said when, for networks that read; see ``cospeech.audio.read_text_grid``.
+            fade_seams: Whether a window's last frames fade into what the next window says of them. The published
+                program cuts from one to the other, which shows as a jump where a network was trained little.
             strict_upstream: Whether to give the published program's frames, which end up to nine frames early.
 
         Raises:
             AudioError: As there.
             ValueError: If there is no such speaker, hints are longer than the motion, words are missing or cannot be
-                read, or with ``strict_upstream`` the audio is shorter than nine frames.
+                read, or with ``strict_upstream`` the audio is shorter than nine frames or seams shall fade.
         """
         return self.batch(
             [audio],
@@ -192,6 +195,7 @@ class EmagePipeline(Pipeline):
             callback=callback,
             hints=[hints],
             words=[words],
+            fade_seams=fade_seams,
             strict_upstream=strict_upstream,
         )[0]
 
@@ -206,16 +210,19 @@ class EmagePipeline(Pipeline):
         callback: ProgressCallback | None = None,
         hints: Sequence[GestureHints | None] | None = None,
         words: Sequence[Sequence[SpokenWord] | None] | None = None,
+        fade_seams: bool = False,
         strict_upstream: bool = False,
     ) -> list[Motion]:
         """See ``Pipeline.batch``; ``hints`` and ``words`` are one, or None, for each clip."""
         hints = one_each("hints", hints, len(audios), default=None)
         read = [self._read(said) for said in one_each("words", words, len(audios), default=None)]
-        clock = self._clock(strict_upstream)
+        clock = self._clock(strict_upstream, fade_seams)
         requests = self._requests(audios, AUDIO_RATE_HZ, speakers=speakers, seeds=seeds, source_rate_hz=source_rate_hz)
         asked = list(zip(requests, hints, read, strict=True))
         num_frames = sum(_count_frames(clock, request.num_samples, given) for request, given, _ in asked)
-        clips = [self._runner.clip(clock, one.blocks(), one.speaker, given, said) for one, given, said in asked]
+        clips = [
+            self._runner.clip(clock, one.blocks(), one.speaker, given, said, fade_seams) for one, given, said in asked
+        ]
         return collect(self._runner.run(clips), len(clips), num_frames, progress=progress, callback=callback)
 
     def stream(
@@ -227,6 +234,7 @@ class EmagePipeline(Pipeline):
         source_rate_hz: float | None = None,
         hints: GestureHints | None = None,
         words: Sequence[SpokenWord] | None = None,
+        fade_seams: bool = False,
         strict_upstream: bool = False,
     ) -> Iterator[Motion]:
         """See ``Pipeline.stream``; with hints the audio is measured before it is heard.
@@ -234,12 +242,12 @@ class EmagePipeline(Pipeline):
         The first piece comes after a window of speech (2.1 s at the published size).
         """
         self.check_speaker(speaker)
-        clock = self._clock(strict_upstream)
+        clock = self._clock(strict_upstream, fade_seams)
         if hints is not None:
             audio = audio.read() if hasattr(audio, "read") else audio
             _count_frames(clock, measure_speech(audio, AUDIO_RATE_HZ, source_rate_hz=source_rate_hz), hints)
         blocks = iter_audio(audio, AUDIO_RATE_HZ, block_seconds=0.5, source_rate_hz=source_rate_hz)
-        clip = self._runner.clip(clock, blocks, speaker, hints, self._read(words), lookahead=1)
+        clip = self._runner.clip(clock, blocks, speaker, hints, self._read(words), fade_seams, lookahead=1)
         return (piece for _, piece in self._runner.run([clip]))
 
     def to(self, device: torch.device | str) -> Self:
@@ -271,7 +279,9 @@ class EmagePipeline(Pipeline):
         if self._optimized:
             raise TypeError("This pipeline is optimized; save or optimize the one that it was made from.")
 
-    def _clock(self, strict_upstream: bool) -> MaskedClock:
+    def _clock(self, strict_upstream: bool, fade_seams: bool) -> MaskedClock:
+        if strict_upstream and fade_seams:
+            raise ValueError("`fade_seams` departs from the published program; leave out `strict_upstream`.")
         config = self.transformer.config
         return MaskedClock(config.window_frames, config.seed_frames, strict_upstream)
 

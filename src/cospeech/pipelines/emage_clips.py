@@ -56,7 +56,9 @@ class EmageClip:
     hints: GestureHints | None
     decoder: EmageStreamState
     decode_every: int
+    fade: bool
     seed: Tensor | None = None
+    tail: EmageParts | None = None
     pending: list[EmageParts] | None = None
     num_out: int = 0
 
@@ -73,6 +75,7 @@ class EmageRunner:
         self._transformer, self._codec = transformer, codec
         self._generator = EmageGenerator(transformer, codec)
         self._decoder = EmageStreamDecoder(codec, rate_hz=float(FRAME_RATE_HZ))
+        self._fading_decoder = EmageStreamDecoder(codec, rate_hz=float(FRAME_RATE_HZ), between_codes=True)
 
     @classmethod
     def fold(cls, transformer: EmageTransformer, codec: EmageMotionCodec) -> Self:
@@ -93,6 +96,7 @@ class EmageRunner:
         speaker: int,
         hints: GestureHints | None,
         words: Tensor | None = None,
+        fade_seams: bool = False,
         lookahead: int = LOOKAHEAD,
     ) -> EmageClip:
         """A clip that has not begun.
@@ -103,6 +107,7 @@ class EmageRunner:
             speaker: Counted from 1.
             hints: What is known of its motion.
             words: The vector of the word at each frame, ``(T, C)``, for networks that read.
+            fade_seams: Whether the codes of a window's last frames fade into those that the next window says of them.
             lookahead: Windows that are heard, and decoded, together.
         """
         like = self._transformer.mask_embedding
@@ -110,7 +115,7 @@ class EmageRunner:
         if hints is not None and bool(hints.visible[0, 0]):
             start = hints.motion.translation[:1].to(start)
         windows = self._hear(clock.windows(blocks), hints, words, lookahead)
-        return EmageClip(windows, speaker - 1, hints, self._decoder.init_state(start), lookahead)
+        return EmageClip(windows, speaker - 1, hints, self._decoder.init_state(start), lookahead, fade_seams)
 
     @torch.no_grad()
     def run(self, clips: Sequence[EmageClip]) -> Iterator[tuple[int, Motion]]:
@@ -163,19 +168,26 @@ class EmageRunner:
         result, state = self._generator.step(heard, motion, hidden, speaker, seed)
         for i, (clip, window) in enumerate(zip(clips, windows, strict=True)):
             clip.seed = state[[i]]
-            clip.pending = [*(clip.pending or []), _rows(result.indices, i, window.num_kept)]
+            codes = result.indices.map(lambda _, x, i=i: x[[i]])
+            if clip.fade:
+                codes = self._codec.lookup(codes)
+                codes, clip.tail = _fade(clip.tail, codes), _frames(codes, -state.shape[1], None)
+            clip.pending = [*(clip.pending or []), _frames(codes, 0, window.num_kept)]
 
     def _decode(self, clip: EmageClip) -> Iterator[Motion]:
         """The motion of codes that wait, once there are enough to be worth it."""
         if clip.pending is not None and len(clip.pending) >= clip.decode_every:
-            streamed, clip.decoder = self._decoder.step(_join(clip.pending), clip.decoder)
+            streamed, clip.decoder = self._decoder_of(clip).step(_join(clip.pending), clip.decoder)
             clip.pending = None
             yield from self._piece(streamed, clip)
 
     def _finish(self, clip: EmageClip) -> Iterator[Motion]:
         clip.decode_every = 0
         yield from self._decode(clip)
-        yield from self._piece(self._decoder.flush(clip.decoder), clip)
+        yield from self._piece(self._decoder_of(clip).flush(clip.decoder), clip)
+
+    def _decoder_of(self, clip: EmageClip) -> EmageStreamDecoder:
+        return self._fading_decoder if clip.fade else self._decoder
 
     def _piece(self, streamed: StreamedMotion, clip: EmageClip) -> Iterator[Motion]:
         """The next frames of a clip, if there are any."""
@@ -206,8 +218,22 @@ def _cut(words: Tensor, start: int, num_frames: int) -> Tensor:
     return pad(read, (0, 0, 0, num_frames - len(read)))
 
 
-def _rows(indices: EmageParts, row: int, count: int) -> EmageParts:
-    return indices.map(lambda _, x: x[[row], :count])
+def _frames(codes: EmageParts, first: int, last: int | None) -> EmageParts:
+    return codes.map(lambda _, x: x[:, first:last])
+
+
+def _fade(tail: EmageParts | None, codes: EmageParts) -> EmageParts:
+    """A window's latents ``(1, T, C)``, beginning as the window before ended."""
+    if tail is None:
+        return codes
+
+    def fade(part: str, new: Tensor) -> Tensor:
+        old = getattr(tail, part)[:, : new.shape[1]]
+        count = old.shape[1]
+        weights = torch.arange(1, count + 1, device=new.device, dtype=new.dtype)[:, None] / (count + 1)
+        return torch.cat([torch.lerp(old, new[:, :count], weights), new[:, count:]], dim=1)
+
+    return codes.map(fade)
 
 
 def _join(pieces: Sequence[EmageParts]) -> EmageParts:
