@@ -13,6 +13,7 @@ from cospeech.data.beat2 import (
     window_starts,
 )
 from cospeech.data.cache import FeatureCache, RevisedFeatures
+from cospeech.data.clips import Babel272Source, ClipMaker, ClipShards, FeatureClip, HumanML272Source, MotionFeatures
 from cospeech.data.emage import (
     EmageBatch,
     EmageTake,
@@ -37,29 +38,48 @@ from cospeech.data.humanml272 import (
     parse_stream_captions,
     shorten_latents,
 )
-from cospeech.data.shards import WindowShards, write_shards
+from cospeech.data.prepare import PreparedReport, TakeRules, WindowMaker, broken_shards, prepare
+from cospeech.data.shards import WindowShards, write_shard, write_shards
+from cospeech.data.sources import Beat2Source, FilesSource, NpzFolderSource, ProceduralSource, Source, motion_recording
 from cospeech.data.streamer272 import FeatureWindows, LatentClips
+from cospeech.data.streaming import RemoteShards
 
 __all__ = [
     "Babel272",
+    "Babel272Source",
     "BabelStream272",
+    "Beat2Source",
     "CaptionedLatents",
+    "ClipMaker",
+    "ClipShards",
     "EmageBatch",
     "EmageTake",
     "EmageWindows",
     "FeatureCache",
+    "FeatureClip",
     "FeatureWindows",
+    "FilesSource",
     "GlobalDiffLMDB",
     "HumanML272",
+    "HumanML272Source",
     "LatentBatch",
     "LatentClips",
     "ListedWindow",
+    "MotionFeatures",
     "MotionWindow",
+    "NpzFolderSource",
+    "PreparedReport",
+    "ProceduralSource",
     "Recording",
+    "RemoteShards",
     "RevisedFeatures",
+    "Source",
     "StreamCaption",
+    "TakeRules",
     "TimedCaption",
+    "WindowMaker",
     "WindowShards",
+    "broken_shards",
     "captioned_latents",
     "collate_latents",
     "emage_take",
@@ -70,13 +90,16 @@ __all__ = [
     "load_recording",
     "load_rest_joints",
     "mirror_window",
+    "motion_recording",
     "parse_captions",
     "parse_stream_captions",
+    "prepare",
     "read_semantic_scores",
     "read_split",
     "read_window_list",
     "shorten_latents",
     "stream_latents",
     "window_starts",
+    "write_shard",
     "write_shards",
 ]

@@ -1,9 +1,9 @@
 """Recordings to shards: in parallel, resumable, each bad take named and left out by rule.
 
 A shard holds the windows of some takes (``cospeech.data.shards``). Its name is made of what it depends on: the takes,
-the state of their files, the settings. So preparing again does what is missing and nothing else, a kill leaves whole shards
-only, and what no longer belongs is removed. ``index.json`` lists shards with their SHA-256, ``report.json`` the takes
-that were left out and why.
+the state of their files, the settings. So preparing again does what is missing and nothing else, a kill leaves whole
+shards only, and what no longer belongs is removed. ``index.json`` lists shards with their SHA-256, ``report.json``
+the takes that were left out and why.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Training steps of published networks: terms of the loss, targets, what is drawn."""
+"""Training: one loop for every network, recipes, checkpoints; and the published steps, terms of the loss and draws."""
 
 from cospeech.training.camn import (
     CamnLosses,
@@ -19,6 +19,8 @@ from cospeech.training.causal_tae import (
     tae_losses,
     tae_step_losses,
 )
+from cospeech.training.checkpoint import Progress, load_checkpoint, newest_checkpoint, save_checkpoint
+from cospeech.training.config import ConfigError, OptimizerConfig, RunConfig, ScheduleConfig
 from cospeech.training.diffsheg import (
     DiffSHEGBatch,
     DiffSHEGDraws,
@@ -29,6 +31,7 @@ from cospeech.training.diffsheg import (
     draw_diffsheg_step,
     null_rows,
 )
+from cospeech.training.ema import WeightAverage
 from cospeech.training.emage import (
     CODE_WEIGHTS,
     LATENT_WEIGHTS,
@@ -64,6 +67,8 @@ from cospeech.training.globaldiff import (
     optimizer_step,
     speech_loss,
 )
+from cospeech.training.journal import TrainingError, read_metrics
+from cospeech.training.loop import make_accelerator, train, validate
 from cospeech.training.masked_vae import VAEDraws, VAELosses, VAETrainingConfig, draw_vae_step, vae_losses
 from cospeech.training.motion_errors import MeasuredMotion, anchored_losses, measure_motion, reconstruction_angles
 from cospeech.training.motionstreamer import (
@@ -75,12 +80,20 @@ from cospeech.training.motionstreamer import (
     streamer_learning_rate,
     two_forward_loss,
 )
+from cospeech.training.optimizers import make_optimizer, rate_factor
+from cospeech.training.order import BatchOrder, ShardOrder
+from cospeech.training.plan import TrainingPlan, plan_training
+from cospeech.training.recipes import Recipe, load_recipes, run_recipe
+from cospeech.training.task import Clock, TrainingTask
 from cospeech.training.text_motion_evaluator import EvaluatorLosses, evaluator_losses
 
 __all__ = [
     "CODE_WEIGHTS",
     "LATENT_WEIGHTS",
+    "BatchOrder",
     "CamnLosses",
+    "Clock",
+    "ConfigError",
     "DenoiserBatch",
     "DenoiserLosses",
     "DenoiserObjective",
@@ -96,14 +109,24 @@ __all__ = [
     "EvaluatorLosses",
     "GlobalMotionLosses",
     "MeasuredMotion",
+    "OptimizerConfig",
+    "Progress",
+    "Recipe",
+    "RunConfig",
+    "ScheduleConfig",
+    "ShardOrder",
     "StepDraws",
     "TAELosses",
+    "TrainingError",
+    "TrainingPlan",
+    "TrainingTask",
     "TwoForwardDraws",
     "TwoForwardLoss",
     "VAEDraws",
     "VAELosses",
     "VAETrainingConfig",
     "VQVAELosses",
+    "WeightAverage",
     "adam",
     "anchored_losses",
     "cache_latents",
@@ -131,21 +154,33 @@ __all__ = [
     "hear_expressions",
     "joint_positions",
     "label_contrast",
+    "load_checkpoint",
+    "load_recipes",
+    "make_accelerator",
+    "make_optimizer",
     "measure_motion",
+    "newest_checkpoint",
     "null_rows",
     "optimizer_step",
+    "plan_training",
     "published_emage_mask_ratio",
+    "rate_factor",
+    "read_metrics",
     "reconstruction_angles",
     "replaced_fraction",
     "rhythm_labels",
+    "run_recipe",
+    "save_checkpoint",
     "share_trunk",
     "speech_loss",
     "streamer_learning_rate",
     "tae_learning_rate",
     "tae_losses",
     "tae_step_losses",
+    "train",
     "two_forward_loss",
     "upper_body_motion",
     "vae_losses",
+    "validate",
     "vqvae_losses",
 ]

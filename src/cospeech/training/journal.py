@@ -109,6 +109,7 @@ def tensors_in(value: Any, name: str = "batch") -> Iterator[tuple[str, Tensor]]:
     """The tensors inside of nested tuples, lists and dictionaries, with dotted names.
 
     Example:
+        >>> import torch
         >>> [name for name, _ in tensors_in({"a": torch.ones(1), "b": [torch.ones(1), "text"]})]
         ['batch.a', 'batch.b.0']
     """

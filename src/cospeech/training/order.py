@@ -58,8 +58,8 @@ class BatchOrder(NamedTuple):
 class ShardOrder(NamedTuple):
     """An order that visits one shard after another, each process its own: for shards that are far away.
 
-    Shards are shuffled each epoch and dealt to the processes in turn; a process shuffles the windows of its shards within
-    ``mixed`` of them. An epoch ends when the process with the fewest windows has seen them all.
+    Shards are shuffled each epoch and dealt to the processes in turn; a process shuffles the windows of its shards
+    within ``mixed`` of them. An epoch ends when the process with the fewest windows has seen them all.
 
     Attributes:
         shard_sizes: Windows of each shard, whose numbers follow each other.

@@ -43,8 +43,8 @@ class TrainingTask(ABC):
         model: What is trained; frozen networks stay outside of it.
         num_items: Windows or clips to learn from.
         num_held_out: Windows or clips to judge by.
-        shard_sizes: Of items that lie in shards far away, how many each holds: shards are then visited one after another.
-            () has all items at hand.
+        shard_sizes: Of items that lie in shards far away, how many each holds: shards are then visited one after
+            another. () has all items at hand.
 
     Example:
         >>> class Line(TrainingTask):
