@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from cospeech import __version__
-from cospeech.cli import bench, evaluate, generate, info, train
+from cospeech.cli import bench, convert, evaluate, generate, info, models, train
 from cospeech.cli.report import complain
 from cospeech.errors import CospeechError, MissingExtraError, ModelNotFoundError
 
@@ -46,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     info.add_parser(commands)
     bench.add_parser(commands)
     train.add_parser(commands)
+    models.add_parser(commands)
+    convert.add_parser(commands)
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))
