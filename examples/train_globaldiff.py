@@ -18,11 +18,13 @@ CI: --steps 3 --seconds 14 --batch-size 2 --hidden 32
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +59,9 @@ from cospeech.skeleton import SMPLX, global_to_local, mirror_rotations, mirror_t
 from cospeech.training import (
     DenoiserBatch,
     DenoiserObjective,
+    DenoiserTarget,
     DenoiserWeights,
+    MeasuredMotion,
     adam,
     denoiser_losses,
     draw_step,
@@ -73,17 +77,19 @@ SHORT = DenoiserWeights(mse=5.0, position=5.0, velocity=1.0, acceleration=1.0)
 """For a few hundred steps: under the published weights a network first learns to keep still, and then all else."""
 
 
+BLOCK = 64
+"""Windows that are worked on at once while data is prepared."""
+
+WindowsT = TypeVar("WindowsT", bound="tuple[Any, ...]")
+
+
 class Windows(NamedTuple):
-    """Windows in memory."""
+    """Windows, in files mapped into memory: of a data set larger than memory each step reads its own."""
 
     motion: Tensor  # (W, 60, 333) global Rot6D rows, translation
     expressions: Tensor  # (W, 60, 100)
     features: Tensor  # (W, 60, C) of the speech
     speaker: Tensor  # (W)
-
-    def select(self, rows: Tensor) -> Windows:
-        """Some of them."""
-        return Windows(*(tensor[rows] for tensor in self))
 
 
 def one_recording(motion: Motion, waveform: Tensor, name: str, speaker: int) -> Recording:
@@ -117,49 +123,74 @@ def recordings(arguments: argparse.Namespace) -> Iterator[Recording]:
 
 
 def prepare(arguments: argparse.Namespace, folder: Path) -> tuple[Windows, Windows]:
-    """Windows for training and, disjoint in time, for testing."""
+    """Windows for training, with moved copies, and, disjoint in time, for testing."""
     hear: Callable[[Tensor], Tensor] = ProsodyFeatures()
     if arguments.wavlm:
         hear = FeatureCache(Path(arguments.out or folder) / "features", SpeechEncoder.load())
     write_shards(recordings(arguments), folder / "shards", stride_frames=arguments.stride, features=hear)
     shards = WindowShards(folder / "shards")
-    everything = shards.batch(range(len(shards)))
-    rotations = axis_angle_to_rot6d(everything.axis_angle).flatten(-2)
-    windows = Windows(
-        torch.cat([rotations, everything.translation], dim=-1),
-        everything.expressions,
-        everything.features,
-        everything.speaker,
-    )
     # Two tenths of the time are held out, and of the windows about them those that share a frame with them.
     tenth = torch.arange(len(shards)) * 10 // len(shards)
     held = torch.isin(tenth, torch.tensor([3, 7]))
     reach = -(-60 // arguments.stride) - 1
     near = torch.stack([held.roll(shift) for shift in range(-reach, reach + 1)]).any(0)
     test = held.nonzero()[:: max(1, 20 // arguments.stride), 0]
-    return windows.select((~near).nonzero()[:, 0]), windows.select(test)
+    generator = torch.Generator().manual_seed(arguments.seed)
+    train = read_windows(shards, (~near).nonzero()[:, 0], arguments.copies, generator)
+    return mapped(train, folder / "train"), mapped(read_windows(shards, test, 0, generator), folder / "test")
 
 
-def moved_copies(data: Windows, copies: int, generator: torch.Generator) -> Windows:
-    """The windows, and copies of them that are mirrored, turned about the vertical and moved by chance.
+def read_windows(shards: WindowShards, rows: Tensor, copies: int, generator: torch.Generator) -> Iterator[Windows]:
+    """Some windows of the shards, and moved copies of them, a block at a time."""
+    for block in rows.split(BLOCK):
+        read = shards.batch(block.tolist())
+        rotations = axis_angle_to_rot6d(read.axis_angle).flatten(-2)
+        windows = Windows(torch.cat([rotations, read.translation], -1), read.expressions, read.features, read.speaker)
+        yield windows
+        for _ in range(copies):
+            yield moved(windows, generator)
+
+
+def mapped(blocks: Iterable[WindowsT], path: Path) -> WindowsT:
+    """Blocks of tensors, one behind the other in files that are mapped into memory; whole, they may not fit there."""
+    first: WindowsT | None = None
+    count = 0
+    with contextlib.ExitStack() as stack:
+        files: list[BinaryIO] = []
+        for block in blocks:
+            if first is None:
+                first = block
+                paths = [path.with_name(f"{path.name}_{i}") for i in range(len(block))]
+                files = [stack.enter_context(each.open("wb")) for each in paths]
+            for tensor, file in zip(block, files, strict=True):
+                file.write(tensor.contiguous().numpy().tobytes())
+            count += len(block[0])
+    assert first is not None, "no windows; the recordings are too short"
+    shapes = [(count, *tensor.shape[1:]) for tensor in first]
+    opened = [
+        torch.from_file(str(each), shared=False, size=math.prod(shape), dtype=tensor.dtype).view(shape)
+        for each, shape, tensor in zip(paths, shapes, first, strict=True)
+    ]
+    return type(first)(*opened)
+
+
+def moved(data: Windows, generator: torch.Generator) -> Windows:
+    """The windows mirrored, turned about the vertical and moved, each by chance.
 
     A minute of motion cannot teach that it does not matter where somebody stands and faces. Not in the paper.
     """
-    every = [data]
-    for _ in range(copies):
-        count = len(data.motion)
-        rotations = rot6d_to_matrix(data.motion[..., :-3].reshape(count, -1, SMPLX.num_joints, 6))
-        translation = data.motion[..., -3:]
-        mirrored = torch.rand(count, generator=generator) < 0.5
-        rotations = torch.where(mirrored[:, None, None, None, None], mirror_rotations(rotations, SMPLX), rotations)
-        translation = torch.where(mirrored[:, None, None], mirror_translation(translation), translation)
-        heading = 0.4 * torch.randn(count, generator=generator)[:, None] * torch.tensor([0.0, 1.0, 0.0])
-        turn = axis_angle_to_matrix(heading)[:, None]
-        translation = (turn @ translation[..., None])[..., 0]
-        translation[..., ::2] += 0.3 * torch.randn(count, 1, 2, generator=generator)
-        rot6d = matrix_to_rot6d(turn[:, :, None] @ rotations).flatten(-2)
-        every.append(data._replace(motion=torch.cat([rot6d, translation], dim=-1)))
-    return Windows(*(torch.cat(tensors) for tensors in zip(*every, strict=True)))
+    count = len(data.motion)
+    rotations = rot6d_to_matrix(data.motion[..., :-3].reshape(count, -1, SMPLX.num_joints, 6))
+    translation = data.motion[..., -3:]
+    mirrored = torch.rand(count, generator=generator) < 0.5
+    rotations = torch.where(mirrored[:, None, None, None, None], mirror_rotations(rotations, SMPLX), rotations)
+    translation = torch.where(mirrored[:, None, None], mirror_translation(translation), translation)
+    heading = 0.4 * torch.randn(count, generator=generator)[:, None] * torch.tensor([0.0, 1.0, 0.0])
+    turn = axis_angle_to_matrix(heading)[:, None]
+    translation = (turn @ translation[..., None])[..., 0]
+    translation[..., ::2] += 0.3 * torch.randn(count, 1, 2, generator=generator)
+    rot6d = matrix_to_rot6d(turn[:, :, None] @ rotations).flatten(-2)
+    return data._replace(motion=torch.cat([rot6d, translation], dim=-1))
 
 
 class Report:
@@ -219,33 +250,55 @@ def train_speech(config: SpeechModelConfig, data: Windows, arguments: argparse.N
     return model.eval()
 
 
+class Measured(NamedTuple):
+    """What the training of the denoiser asks of a window again and again, worked out once."""
+
+    features: Tensor
+    rotations: Tensor
+    joints: Tensor
+    fine_latents: Tensor
+    coarse_latents: Tensor
+    expressions: Tensor
+    nobodys_expressions: Tensor
+
+
+def measured(objective: DenoiserObjective, speech: SpeechModel, data: Windows) -> Iterator[Measured]:
+    """The windows measured, a block at a time."""
+    for rows in torch.arange(len(data.motion)).split(BLOCK):
+        features, speaker = data.features[rows], data.speaker[rows]
+        target = objective.target(data.motion[rows], SMPLX.rest_joints.expand(len(rows), -1, -1))
+        heard = (hear_expressions(speech, features, told) for told in (speaker, torch.zeros_like(speaker)))
+        yield Measured(*target.motion, *target.latents, *heard)
+
+
 def train_denoiser(
     denoiser: GlobalDiffDenoiser,
     encoders: list[MaskedVAE],
     speech: SpeechModel,
     data: Windows,
     arguments: argparse.Namespace,
+    folder: Path,
 ) -> None:
     """The denoiser, with everything that does not change computed once."""
     steps = arguments.steps
     generator = torch.Generator().manual_seed(arguments.seed)
     weights = DenoiserWeights() if arguments.published else SHORT
     objective = DenoiserObjective(encoders, weights=weights, num_seed_frames=denoiser.config.num_seed_frames)
-    rest = SMPLX.rest_joints.expand(len(data.motion), -1, -1)
-    target = objective.target(data.motion, rest)
-    nobody = torch.zeros_like(data.speaker)
-    heard = [expressions_of(speech, data.features, speaker) for speaker in (data.speaker, nobody)]
+    rest = SMPLX.rest_joints.expand(arguments.batch_size, -1, -1)
+    kept = mapped(measured(objective, speech, data), folder / "measured")
     optimizer, report = adam(denoiser.parameters(), arguments.learning_rate), Report("denoiser", steps)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     denoiser.train()
     for step, rows in enumerate(batches(len(data.motion), steps, arguments, generator)):
         draws = draw_step((len(rows), *data.motion.shape[1:]), generator)
+        known = Measured(*(tensor[rows] for tensor in kept))
+        speaker = data.speaker[rows]
         batch = DenoiserBatch(
-            target=target.select(rows),
+            target=DenoiserTarget(MeasuredMotion(*known[:3]), known[3:5]),
             features=data.features[rows],
-            expressions=heard[draws.drops_speaker][rows],
-            speaker=(nobody if draws.drops_speaker else data.speaker)[rows],
-            rest_joints=rest[rows],
+            expressions=known.nobodys_expressions if draws.drops_speaker else known.expressions,
+            speaker=torch.zeros_like(speaker) if draws.drops_speaker else speaker,
+            rest_joints=rest,
         )
         losses = denoiser_losses(denoiser, objective, batch, draws)
         optimizer_step(losses.total, optimizer)
@@ -322,10 +375,13 @@ def main() -> None:
 
     torch.manual_seed(arguments.seed)  # initial weights
     with tempfile.TemporaryDirectory() as folder:
-        train, test = prepare(arguments, Path(folder))
-    print(f"{len(train.motion)} windows to train on, {len(test.motion)} held out", flush=True)
+        run(arguments, Path(folder))
 
-    train = moved_copies(train, arguments.copies, torch.Generator().manual_seed(arguments.seed))
+
+def run(arguments: argparse.Namespace, folder: Path) -> None:
+    """Prepare, train, judge; what is too large for memory lies in the folder."""
+    train, test = prepare(arguments, folder)
+    print(f"{len(train.motion)} windows to train on, copies included, {len(test.motion)} held out", flush=True)
 
     width, feature_dim = arguments.hidden, train.features.shape[-1]
     small = {"hidden_dim": width, "num_layers": 2, "num_heads": 4, "feedforward_dim": 2 * width}
@@ -341,7 +397,7 @@ def main() -> None:
         start_at_mean(stream.head, train.motion[..., stream.channels])
     if not arguments.published:
         open_gates(denoiser)
-    train_denoiser(denoiser, encoders, speech, train, arguments)
+    train_denoiser(denoiser, encoders, speech, train, arguments, folder)
 
     evaluator = SkeletonAutoencoder(SkeletonAutoencoderConfig()).eval()
     if arguments.evaluator:
