@@ -62,7 +62,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--details", action="store_true", help="also show tables of single joints and of jitter")
     add("--json", type=Path, metavar="FILE", help="write everything, single clips included")
     add("--markdown", type=Path, metavar="FILE", help="write the tables")
-    add("--plots", type=Path, metavar="DIR", help="draw distributions and comparison (needs the extra `viz`)")
+    add("--plots", type=Path, metavar="DIR", help="draw distributions, comparison, beats of a clip (extra `viz`)")
     add("--quiet", action="store_true", help="no progress bar and no tables on the screen")
     parser.set_defaults(run=run)
 
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     # Imported here so that --help and a wrong option answer at once.
     import json
 
-    from cospeech.evaluation import comparison_table, evaluate_folders
+    from cospeech.evaluation import comparison_table, evaluate_folders, save_evaluation_plots
     from cospeech.io.atomic import atomic_path
 
     # Several networks are for the protocols that have several; a list of one is that one.
@@ -115,10 +115,7 @@ def run(options: argparse.Namespace) -> int:
             content = [result.to_dict() for result in results]
             Path(path).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     if options.plots:
-        from cospeech.viz import save_metric_plots
-
-        options.plots.mkdir(parents=True, exist_ok=True)
-        save_metric_plots(options.plots, [result.to_dict() for result in results])
+        save_evaluation_plots(options.plots, results, generated=options.generated, audio=options.audio)
     return 0
 
 

@@ -4,6 +4,7 @@ from cospeech.evaluation.beat2_clips import measure_clip
 from cospeech.evaluation.clips import ClipMeasures, clip_features, gesture_positions, pose_features
 from cospeech.evaluation.evaluate import evaluate_folders
 from cospeech.evaluation.folders import ClipFiles, ClipReader, Problem, find_clips, measure_clips
+from cospeech.evaluation.plots import save_clip_beats, save_evaluation_plots
 from cospeech.evaluation.protocols import (
     BEAT2_MEAN_SPEEDS,
     PROTOCOLS,
@@ -40,5 +41,7 @@ __all__ = [
     "measure_clip",
     "measure_clips",
     "pose_features",
+    "save_clip_beats",
+    "save_evaluation_plots",
     "summarize",
 ]
