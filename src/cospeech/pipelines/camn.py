@@ -38,7 +38,7 @@ from cospeech.hub.published import naming_part, published_weights, resolve_publi
 from cospeech.models import CamnModel, DiscoModel
 from cospeech.models.camn import WAVE_STRIDES
 from cospeech.motion import Motion
-from cospeech.nn import optimize
+from cospeech.nn import fold_wave_encoders, optimize
 from cospeech.nn.optimization import Precision
 from cospeech.pipelines.arguments import one_each
 from cospeech.pipelines.index import INDEX_FILE, read_index, write_index
@@ -74,11 +74,12 @@ class UpperBodyPipeline(Pipeline):
     """Speech to gestures with CaMN or DisCo.
 
     Args:
-        model: The network.
+        model: The network. What it has learned by now counts: after more training, make another pipeline.
     """
 
     def __init__(self, model: CamnModel | DiscoModel):
         self.model = model.eval()
+        self._running = fold_wave_encoders(model)
         self.rate_hz = _RATE_HZ
         self.num_speakers = model.config.num_speakers
         self._optimized = False
@@ -224,13 +225,16 @@ class UpperBodyPipeline(Pipeline):
         return self._stream(audio, speaker, source_rate_hz, beginning, strict_upstream)
 
     def to(self, device: torch.device | str) -> Self:
-        """See ``Pipeline.to``."""
-        return self._with(copy.deepcopy(self.model).to(device), self._optimized)
+        """See ``Pipeline.to``; of an optimized pipeline the plain network is moved."""
+        return type(self)(copy.deepcopy(self.model).to(device))
 
     def optimize(self, *, precision: Precision = "float32", compiled: bool = False) -> Self:
         """See ``Pipeline.optimize``; the recurrent layers, which take most of the time, stay as they are."""
         self._refuse_optimized()
-        return self._with(optimize(self.model, precision=precision, rows=150, compiled=compiled), True)
+        other = copy.copy(self)
+        other._running = optimize(self._running, precision=precision, rows=150, compiled=compiled)
+        other._optimized = True
+        return other
 
     def _stream(
         self,
@@ -248,11 +252,6 @@ class UpperBodyPipeline(Pipeline):
             beginning=beginning,
             strict_upstream=strict_upstream,
         )
-
-    def _with(self, model: CamnModel | DiscoModel, optimized: bool) -> Self:
-        other = type(self)(model)
-        other._optimized = optimized
-        return other
 
     def _refuse_optimized(self) -> None:
         if self._optimized:
@@ -275,7 +274,7 @@ class UpperBodyPipeline(Pipeline):
     def _frames(self, waveform: Tensor, speaker: int, start: Tensor | None) -> Tensor:
         """Axis-angles of all joints in the network's frames, ``(F, J, 3)``."""
         like = self.model.speaker.weight
-        output = self.model(waveform[None].to(like), torch.tensor([speaker - 1], device=like.device), start)
+        output = self._running(waveform[None].to(like), torch.tensor([speaker - 1], device=like.device), start)
         rot6d: Tensor = output if isinstance(output, Tensor) else output.motion
         rotations = rot6d_to_matrix(rot6d[0].reshape(rot6d.shape[1], -1, 6))
         return scatter_joints(emage_matrix_to_axis_angle(rotations))
