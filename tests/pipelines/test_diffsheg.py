@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from itertools import pairwise
 
@@ -15,8 +16,9 @@ from torch import nn
 from cospeech.audio import ProsodyConfig, ProsodyFeatures
 from cospeech.hub.convert.diffsheg import diffsheg_to_published
 from cospeech.io import load_arkit_json, load_beat_bvh, save_arkit_json, save_beat_bvh
-from cospeech.models import DiffSHEGConfig, DiffSHEGDenoiser
+from cospeech.models import BufferedDiffSHEG, DiffSHEGConfig, DiffSHEGDenoiser
 from cospeech.motion import Motion
+from cospeech.nn.optimization import ColumnMajorLinear
 from cospeech.pipelines import DiffSHEGPipeline, DiffSHEGSampling, ProsodyTrack, load_pipeline
 from cospeech.representations import DiffSHEGBeat, DiffSHEGShow, beat_euler_degrees
 from cospeech.rotations import axis_angle_to_matrix, euler_to_matrix
@@ -154,6 +156,24 @@ def test_optimized_is_the_same():
     expected = pipeline(audio, source_rate_hz=RATE)
     assert_same(pipeline.optimize()(audio, source_rate_hz=RATE), expected, 1e-3)
     assert_same(pipeline.to("cpu")(audio, source_rate_hz=RATE), expected)
+
+
+def test_buffered_runs_in_a_pipeline_but_is_not_saved(tmp_path):
+    pipeline, audios = make("show"), [speech(2.5), speech(0.6)]
+    fast = pipeline._with(BufferedDiffSHEG(pipeline.denoiser), pipeline.speech)
+    expected = pipeline.batch(audios, speakers=[1, 2], source_rate_hz=RATE)
+    for form in (fast, fast.to("cpu")):
+        for motion, wanted in zip(form.batch(audios, speakers=[1, 2], source_rate_hz=RATE), expected, strict=True):
+            assert_same(motion, wanted, 1e-3)
+    with pytest.raises(TypeError, match="optimized already"):
+        fast.optimize()
+    with pytest.raises(TypeError, match="cannot be saved"):
+        fast.save_pretrained(tmp_path / "saved")
+    layers = copy.deepcopy(pipeline.denoiser)
+    layers.branches["gesture"].out = ColumnMajorLinear(layers.branches["gesture"].out, rows=40)
+    with pytest.raises(TypeError, match="cannot be saved"):
+        pipeline._with(layers, pipeline.speech).save_pretrained(tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()
 
 
 def test_a_beat_clip_as_the_files_of_beat(tmp_path):

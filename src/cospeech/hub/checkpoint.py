@@ -26,6 +26,7 @@ from cospeech.hub._writing import make_folder, replacing
 from cospeech.hub.config import config_from_dict, config_to_dict, read_json
 from cospeech.hub.download import resolve
 from cospeech.hub.tensors import load_tensors, save_tensors
+from cospeech.nn.optimization import is_optimized
 
 __all__ = ["CONFIG_FILE", "MAX_SHARD_BYTES", "WEIGHTS_FILE", "load_model", "save_model"]
 
@@ -56,9 +57,12 @@ def save_model(
         max_shard_bytes: Above which the weights are shared out over several files.
 
     Raises:
-        TypeError: If ``model.config`` is no dataclass, or not the one that the model's constructor names.
+        TypeError: If ``model.config`` is no dataclass, or not the one that the model's constructor names; or if the
+            model is an optimized one, whose weights are no longer in the form in which a model reads them.
         CheckpointError: If the folder cannot be written.
     """
+    if is_optimized(model):
+        raise TypeError("An optimized model cannot be saved; save the one that it was made from.")
     config: Any = getattr(model, "config", None)
     config_class = _config_class(type(model))
     if type(config) is not config_class:

@@ -27,6 +27,7 @@ __all__ = [
     "PackedLinear",
     "Precision",
     "RowwiseInt8Linear",
+    "is_optimized",
     "optimize",
     "shortest_times",
 ]
@@ -225,6 +226,11 @@ def optimize(module: ModuleT, *, precision: Precision = "float32", rows: int = 6
             for block in blocks:
                 block.compile(mode=mode)
     return cast(ModuleT, holder[0])
+
+
+def is_optimized(module: nn.Module) -> bool:
+    """Whether ``optimize`` found a faster form for any of the module's layers."""
+    return any(isinstance(part, _InferenceLinear) for part in module.modules())
 
 
 def _kernels(tensors: Iterable[Tensor], precision: Precision) -> list[type[_InferenceLinear]]:
