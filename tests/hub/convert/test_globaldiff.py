@@ -12,7 +12,15 @@ from cospeech.hub.convert.globaldiff import (
     speech_model_from_published,
     speech_model_to_published,
 )
-from cospeech.models import GlobalDiffConfig, GlobalDiffDenoiser, SpeechModel, SpeechModelConfig
+from cospeech.hub.convert.globaldiff_vae import masked_vae_from_published, masked_vae_to_published
+from cospeech.models import (
+    GlobalDiffConfig,
+    GlobalDiffDenoiser,
+    MaskedVAE,
+    MaskedVAEConfig,
+    SpeechModel,
+    SpeechModelConfig,
+)
 
 CONFIG = GlobalDiffConfig(
     hidden_dim=32, num_layers=2, num_heads=4, feedforward_dim=48, feature_dim=20, num_speakers=5, speaker_dim=8
@@ -64,3 +72,17 @@ def test_other_frequencies_are_refused(state):
     state["pos_enc.penc.inv_freq"] = state["pos_enc.penc.inv_freq"] * 2
     with pytest.raises(CheckpointError, match=r"other values than expected in pos_enc.penc.inv_freq"):
         denoiser_from_published(state, CONFIG)
+
+
+def test_masked_vae_both_ways_and_wrong_files():
+    sizes = {"hidden_dim": 16, "latent_dim": 4, "num_layers": 1, "num_heads": 8, "feedforward_dim": 24}
+    vae = MaskedVAE(MaskedVAEConfig(**sizes, stage_blocks=(2, 1)))
+    state = masked_vae_to_published(vae)
+    again = masked_vae_from_published(state)
+    assert again.config == vae.config
+    assert all(torch.equal(again.state_dict()[key], tensor) for key, tensor in vae.state_dict().items())
+    with pytest.raises(CheckpointError, match=r"not the published weights: in_prj.weight is missing"):
+        masked_vae_from_published({"something": torch.zeros(1)})
+    renamed = {key.replace("E.resnets.0", "E.resnets.first"): tensor for key, tensor in state.items()}
+    with pytest.raises(CheckpointError, match=r"E.resnets has no numbered blocks"):
+        masked_vae_from_published(renamed)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TypeVar
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cospeech.errors import CheckpointError
+from cospeech.hub.convert._blocks import count_layers, encoder_layer_keys, load_published_into, shape_of
 from cospeech.hub.convert._table import Constant, Key, KeyTable
 from cospeech.models.evaluators import SkeletonAutoencoder, SkeletonAutoencoderConfig
 from cospeech.models.masked_vae import MaskedVAE, MaskedVAEConfig
@@ -25,23 +24,16 @@ __all__ = [
     "skeleton_autoencoder_to_published",
 ]
 
-ModelT = TypeVar("ModelT", bound=nn.Module)
 State = Mapping[str, Tensor]
 
-_LAYER_KEYS = [
-    Key("self_attn.in_proj_{p}", "self_attention.query.{p}", "self_attention.key_value.{p}"),
-    Key("self_attn.out_proj.{p}", "self_attention.out.{p}"),
-    Key("linear1.{p}", "feedforward.expand.{p}"),
-    Key("linear2.{p}", "feedforward.contract.{p}"),
-    Key("norm1.{p}", "self_norm.{p}"),
-    Key("norm2.{p}", "feedforward_norm.{p}"),
-]
-_BLOCK_KEYS = [
-    Key("bn1.{p}", "first_norm.{p}"),
-    Key("conv1.{p}", "first_conv.{p}"),
-    Key("bn2.{p}", "second_norm.{p}"),
-    Key("conv2.{p}", "second_conv.{p}"),
-]
+_RESIDUAL_BLOCK = KeyTable(
+    [
+        Key("bn1.{p}", "first_norm.{p}"),
+        Key("conv1.{p}", "first_conv.{p}"),
+        Key("bn2.{p}", "second_norm.{p}"),
+        Key("conv2.{p}", "second_conv.{p}"),
+    ]
+)
 
 
 def masked_vae_table(config: MaskedVAEConfig) -> KeyTable:
@@ -53,13 +45,12 @@ def masked_vae_table(config: MaskedVAEConfig) -> KeyTable:
             Key(f"{name}.in_prj.{{p}}", f"{ours}.project.{{p}}"),
             Constant(f"{name}.pe.penc.inv_freq", lambda state: inverse_frequencies(state["project.weight"].shape[0])),
             Key(f"{name}.out_prj.{{p}}", f"{ours}.head.{{p}}"),
-            *KeyTable(_LAYER_KEYS).within(f"{name}.encoders.layers.{{i}}.", f"{ours}.layers.{{i}}."),
+            *encoder_layer_keys(f"{name}.encoders.layers.{{i}}", f"{ours}.layers.{{i}}"),
         ]
         for stage, count in enumerate(config.stage_blocks):
             for block in range(count):
-                rules += KeyTable(_BLOCK_KEYS).within(
-                    f"{name}.resnets.{first + block}.", f"{ours}.stages.{stage}.{block}."
-                )
+                published = f"{name}.resnets.{first + block}."
+                rules += _RESIDUAL_BLOCK.within(published, f"{ours}.stages.{stage}.{block}.")
             first += count + 1
     return KeyTable(rules)
 
@@ -68,20 +59,23 @@ def masked_vae_config(state: State, *, num_heads: int = 8) -> MaskedVAEConfig:
     """The configuration that a published masked VAE was made with.
 
     Raises:
-        CheckpointError: If a tensor that tells a size is missing.
+        CheckpointError: If a tensor that tells a size is missing, or blocks are not numbered.
     """
-    hidden_dim, motion_dim = _shape(state, "in_prj.weight")
-    blocks = sorted({int(key.split(".")[2]) for key in state if key.startswith("E.resnets.")})
+    hidden_dim, motion_dim = shape_of(state, "in_prj.weight")
+    numbers = {key.split(".")[2] for key in state if key.startswith("E.resnets.")}
+    if not numbers or not all(number.isdecimal() for number in numbers):
+        raise CheckpointError("These are not the published weights: E.resnets has no numbered blocks.")
+    blocks = sorted(map(int, numbers))
     # A number that is left out is a pooling layer, and with it the end of a stage.
     ends = [i for i, block in enumerate(blocks, start=1) if block + 1 not in blocks]
     return MaskedVAEConfig(
         motion_dim=motion_dim,
         hidden_dim=hidden_dim,
-        latent_dim=_shape(state, "D.in_prj.weight")[1],
+        latent_dim=shape_of(state, "D.in_prj.weight")[1],
         stage_blocks=tuple(end - start for start, end in zip([0, *ends], ends, strict=False)),
-        num_layers=len({key.split(".")[3] for key in state if key.startswith("E.encoders.layers.")}),
+        num_layers=count_layers(state, "E.encoders.layers."),
         num_heads=num_heads,
-        feedforward_dim=_shape(state, "E.encoders.layers.0.linear1.weight")[0],
+        feedforward_dim=shape_of(state, "E.encoders.layers.0.linear1.weight")[0],
     )
 
 
@@ -96,7 +90,7 @@ def masked_vae_from_published(state: State, config: MaskedVAEConfig | None = Non
         CheckpointError: If the weights do not fit; every key at fault is listed.
     """
     config = config or masked_vae_config(state)
-    return _load(MaskedVAE(config), masked_vae_table(config), state)
+    return load_published_into(partial(MaskedVAE, config), masked_vae_table(config), state)
 
 
 def masked_vae_to_published(vae: MaskedVAE) -> dict[str, Tensor]:
@@ -145,8 +139,8 @@ def skeleton_autoencoder_from_published(
     Raises:
         CheckpointError: If the weights do not fit; every key at fault is listed.
     """
-    model = SkeletonAutoencoder(config or SkeletonAutoencoderConfig())
-    return _load(model, skeleton_autoencoder_table(model), state)
+    make = partial(SkeletonAutoencoder, config or SkeletonAutoencoderConfig())
+    return load_published_into(make, skeleton_autoencoder_table(make()), state)
 
 
 def skeleton_autoencoder_to_published(model: SkeletonAutoencoder) -> dict[str, Tensor]:
@@ -156,15 +150,3 @@ def skeleton_autoencoder_to_published(model: SkeletonAutoencoder) -> dict[str, T
 
 def _buffer(value: Tensor, state: State) -> Tensor:
     return value.cpu()
-
-
-def _load(model: ModelT, table: KeyTable, state: State) -> ModelT:
-    shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    model.load_state_dict(table.to_ours(state, shapes))
-    return model.eval()
-
-
-def _shape(state: State, key: str) -> torch.Size:
-    if key not in state:
-        raise CheckpointError(f"These are not the published weights: {key} is missing.")
-    return state[key].shape
