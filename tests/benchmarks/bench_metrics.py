@@ -22,6 +22,7 @@ import numpy as np
 import scipy.linalg
 import torch
 from scipy.signal import argrelextrema
+from threadpoolctl import threadpool_limits
 
 from cospeech.evaluation import evaluate_folders
 from cospeech.metrics import (
@@ -193,6 +194,7 @@ def an_hour(generator: torch.Generator, num_processes: int) -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
+    threadpool_limits(1)  # SciPy's and NumPy's linear algebra too
     generator = torch.Generator().manual_seed(0)
     print(f"{len(BEAT_JOINTS)} joints scored; relative differences on the right.\n")
     print("| | published way | cospeech | ratio | difference |")

@@ -21,6 +21,7 @@ from cospeech.metrics import (
     rectified,
     speed_minima,
 )
+from cospeech.metrics.beat_alignment import _backtrack, _published_peaks
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 RATE_HZ = 30.0
@@ -141,7 +142,11 @@ def test_beat2022(case):
     arms, expected = case.inputs["arms"], case.outputs
     span = {"start_seconds": float(case.settings["t_start"]), "end_seconds": float(case.settings["t_end"])}
     rate_hz = float(case.settings["fps"])
-    onsets = beat2022_onsets(audio_of(case), **span)
+    waveform = audio_of(case)
+    peaks, strength = _published_peaks(waveform[round(AUDIO_HZ * span["start_seconds"]) :])
+    assert torch.equal(peaks, expected["onset_raw"])
+    assert torch.equal(_backtrack(peaks, strength), expected["onset_backtracked"])
+    onsets = beat2022_onsets(waveform, **span)
     assert torch.equal(onsets, expected["onset_rms"])
     beats = beat2022_beats(arms, rate_hz=rate_hz, **span)
     for found, name in zip(beats, ("beats_right_arm", "beats_right_wrist", "beats_left_wrist"), strict=True):

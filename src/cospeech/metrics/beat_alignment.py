@@ -234,10 +234,7 @@ def beat2022_onsets(waveform: Tensor, *, start_seconds: float = 10.0, end_second
     heard = waveform[round(start_seconds * _AUDIO_HZ) : round(end_seconds * _AUDIO_HZ)]
     if not len(heard):
         return torch.zeros(0, dtype=torch.int64, device=waveform.device)
-    strength = onset_strength(heard, rate_hz=_AUDIO_HZ)
-    strength = strength - strength.min()
-    strength = strength / (strength.max() + torch.finfo(strength.dtype).tiny)
-    peaks = pick_peaks(strength, max_frames=(1, 1), mean_frames=(4, 5), threshold=0.07, rest_frames=1)
+    peaks, _ = _published_peaks(heard)
     return _backtrack(peaks, _energy(heard))
 
 
@@ -274,6 +271,14 @@ def beat2022_beats(
     cut = speed_minima(moved[round(start_seconds * rate_hz) : round(end_seconds * rate_hz), :2], 2)
     whole = speed_minima(moved[:, 2:], 2)
     return [minima.nonzero().flatten() for minima in (*cut.T, *whole.T)]
+
+
+def _published_peaks(heard: Tensor) -> tuple[Tensor, Tensor]:
+    """Frames of the peaks before they are moved back, and the strength they are peaks of."""
+    strength = onset_strength(heard, rate_hz=_AUDIO_HZ)
+    strength = strength - strength.min()
+    strength = strength / (strength.max() + torch.finfo(strength.dtype).tiny)
+    return pick_peaks(strength, max_frames=(1, 1), mean_frames=(4, 5), threshold=0.07, rest_frames=1), strength
 
 
 def _energy(waveform: Tensor, window_samples: int = 2048) -> Tensor:
