@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -120,6 +121,7 @@ class LoopbackHub:
         seconds_per_chunk: How slowly files are sent.
         chunk_bytes: How much of a file is sent at once.
         large_bytes: From which size on files are sent from another place, as those in LFS are.
+        write_token: Of the account that may write.
         requests: Every request, with the range that it asked for.
     """
 
@@ -133,6 +135,7 @@ class LoopbackHub:
     seconds_per_chunk: float = 0.0
     chunk_bytes: int = 1 << 16
     large_bytes: int = 1 << 14
+    write_token: str = "hf_writer"
     requests: list[str] = field(default_factory=list)
     url: str = ""
     forge: Forge | None = None
@@ -188,8 +191,45 @@ class _Handler(BaseHTTPRequestHandler):
         self.answer()
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.answer()
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            body = b""
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+        else:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        path = unquote(urlsplit(self.path).path)
+        self.hub.requests.append(f"POST {path}")
+        if self.headers.get("Authorization") != f"Bearer {self.hub.write_token}":
+            self.send(401, {"X-Error-Message": "Invalid username or password."}, b"{}")
+        elif path == "/api/validate-yaml":
+            self.answer_json({"errors": [], "warnings": []})
+        elif path == "/api/repos/create":
+            name = "/".join(part for part in (json.loads(body).get("organization"), json.loads(body)["name"]) if part)
+            self.hub.repositories.setdefault(name, {})
+            self.answer_json({"url": f"{self.hub.url}/{name}"})
+        else:
+            self.upload(*path.strip("/").split("/")[2:5], body)
+
+    def upload(self, account: str, name: str, kind: str, body: bytes) -> None:
+        files = self.hub.repositories[f"{account}/{name}"]
+        if kind == "preupload":
+            asked = [
+                {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for file in json.loads(body)["files"]
+            ]
+            self.answer_json({"files": asked})
+            return
+        for line in body.decode().splitlines():
+            entry = json.loads(line)
+            if entry["key"] == "file":
+                files[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
+        commit = self.hub.commit_of(f"{account}/{name}")
+        self.answer_json({"commitUrl": f"{self.hub.url}/{account}/{name}/commit/{commit}", "commitOid": commit})
+
+    def answer_json(self, content: object) -> None:
+        self.send(200, {"Content-Type": "application/json"}, json.dumps(content).encode())
 
     def answer(self) -> None:
         path = unquote(urlsplit(self.path).path)

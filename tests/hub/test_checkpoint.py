@@ -282,3 +282,66 @@ def test_published_file_without_state(tmp_path):
         archive.writestr("b.txt", "")
     with pytest.raises(CheckpointError, match="must hold one checkpoint of at most 4 GB; got 2 files"):
         load_published(tmp_path / "two.zip")
+
+
+def test_shards_there_and_back(saved, tmp_path):
+    network, _ = saved
+    save_model(network, tmp_path / "sharded", max_shard_bytes=48)
+    files = {path.name for path in (tmp_path / "sharded").iterdir()}
+    assert files == {
+        "config.json",
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+        "model.safetensors.index.json",
+    }
+    index = json.loads((tmp_path / "sharded" / "model.safetensors.index.json").read_text())
+    assert index["metadata"]["total_size"] == 4 * (2 * 5 + 2) + 8
+    for name in set(index["weight_map"].values()):
+        assert load_file(tmp_path / "sharded" / name).keys() == {k for k, v in index["weight_map"].items() if v == name}
+    loaded = load_model(Network, tmp_path / "sharded")
+    for key, tensor in network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], tensor), key
+    # Whole again, or in other shards: nothing of the old form stays.
+    save_model(network, tmp_path / "sharded", max_shard_bytes=1)
+    assert len(list((tmp_path / "sharded").iterdir())) == 5
+    save_model(network, tmp_path / "sharded")
+    assert {path.name for path in (tmp_path / "sharded").iterdir()} >= {"config.json", "model.safetensors"}
+    assert load_model(Network, tmp_path / "sharded").config == network.config
+
+
+def test_shards_of_the_ecosystem_are_read(tmp_path):
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    state = {f"layer.{i}.weight": torch.randn(50, 4) for i in range(5)}
+    huggingface_hub.save_torch_state_dict(state, tmp_path, max_shard_size=2000)
+    assert (tmp_path / "model.safetensors.index.json").is_file()
+    loaded = load_tensors(tmp_path / "model.safetensors")
+    assert loaded.keys() == state.keys()
+    assert all(torch.equal(loaded[key], tensor) for key, tensor in state.items())
+
+
+def test_a_newer_format_is_refused(saved):
+    _, folder = saved
+    description = json.loads((folder / "config.json").read_text())
+    assert description["format_version"] == 1
+    (folder / "config.json").write_text(json.dumps({**description, "format_version": 2}))
+    with pytest.raises(CheckpointError, match=r"has format version 2; this cospeech reads 1"):
+        load_model(Network, folder)
+
+
+def test_a_model_from_the_hubs_cache_can_be_trained(saved, tmp_path):
+    """Its weights are mapped; what is written to goes to pages of our own, never to the file."""
+    network, folder = saved
+    repository = tmp_path / "models--someone--model"
+    (repository / "blobs").mkdir(parents=True)
+    (repository / "snapshots" / "abc").mkdir(parents=True)
+    for path in list(folder.iterdir()):
+        path.rename(repository / "blobs" / path.name)
+        (repository / "snapshots" / "abc" / path.name).symlink_to(f"../../blobs/{path.name}")
+    before = (repository / "blobs" / "model.safetensors").read_bytes()
+    loaded = load_model(Network, repository / "snapshots" / "abc")
+    assert torch.equal(loaded.linear.weight, network.linear.weight)
+    loaded.linear(torch.ones(5)).sum().backward()
+    with torch.no_grad():
+        loaded.linear.weight -= loaded.linear.weight.grad
+    assert not torch.equal(loaded.linear.weight, network.linear.weight)
+    assert (repository / "blobs" / "model.safetensors").read_bytes() == before

@@ -142,7 +142,9 @@ def _from_hub(request: _Request, sha256: Mapping[str, str], commit: str) -> Path
                 f"{request.at} is not kept on this machine, and the Hub cannot be reached (offline, or HF_HUB_OFFLINE "
                 "is set)."
             ) from error
-        except (errors.HfHubHTTPError, OSError) as error:
+        except ModelNotFoundError:
+            raise
+        except Exception as error:  # the client lets the errors of its HTTP library through, which changes with it
             raise ModelNotFoundError(f"{asked.at} could not be fetched from the Hub: {_reason(error)}") from error
         if fetched:
             _check_sums(folder, sha256)

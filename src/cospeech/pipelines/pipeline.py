@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from typing_extensions import Self
 
 from cospeech.audio import AudioSource
+from cospeech.hub import ModelCard, push_to_hub
 from cospeech.motion import Motion
 from cospeech.nn.optimization import Precision
 from cospeech.pipelines.arguments import Request, one_each, read_requests
+from cospeech.pipelines.index import write_terms
 
 __all__ = ["MotionPipeline", "Pipeline", "ProgressCallback"]
 
@@ -50,6 +55,27 @@ class MotionPipeline(ABC):
     @abstractmethod
     def optimize(self, *, precision: Precision = "float32") -> Self:
         """This pipeline with the fastest linear layers found on this machine; see ``cospeech.nn.optimize``."""
+
+    @abstractmethod
+    def save_pretrained(self, folder: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> None:
+        """Write everything to a folder that ``cospeech.load_pipeline`` reads."""
+
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        card: ModelCard,
+        private: bool = True,
+        dtype: torch.dtype | None = None,
+        token: str | None = None,
+        revision: str | None = None,
+    ) -> str:
+        """Save the pipeline with its card and licences, and upload it; see ``cospeech.hub.push_to_hub``."""
+        with tempfile.TemporaryDirectory(prefix="cospeech-") as name:
+            folder = Path(name)
+            self.save_pretrained(folder, dtype=dtype)
+            write_terms(folder, card.terms)
+            return push_to_hub(folder, repository, card=card, private=private, token=token, revision=revision)
 
 
 class Pipeline(MotionPipeline):
