@@ -81,6 +81,10 @@ def test_errors_say_what_must_hold() -> None:
     encoder = SpeechEncoder(Stand(), normalizes=False)
     with pytest.raises(ValueError, match=r"`waveform` must have shape \(B, S\)"):
         encoder(torch.zeros(32_000))
+    layered = Stand()
+    layered.config.conv_kernel, layered.config.conv_stride = (10, 3), (5, 2)
+    with pytest.raises(ValueError, match="`waveform` must hold at least 20 samples; got 19"):
+        SpeechEncoder(layered, normalizes=False)(torch.zeros(1, 19))
     with pytest.raises(ValueError, match="`batch_windows` must be at least 1"):
         SpeechEncoder(Stand(), normalizes=False, batch_windows=0)
 

@@ -79,6 +79,10 @@ class SpeechEncoder(nn.Module):
         self.batch_windows = batch_windows
         config: Any = encoder.config
         self.feature_dim = int(config.hidden_size)
+        self.shortest = 1  # samples that one feature is made of
+        layers = zip(getattr(config, "conv_kernel", ()), getattr(config, "conv_stride", ()), strict=True)
+        for kernel, stride in reversed(list(layers)):
+            self.shortest = (self.shortest - 1) * stride + kernel
         self._revision = revision
 
     @classmethod
@@ -139,9 +143,11 @@ class SpeechEncoder(nn.Module):
         """Features of windows, ``(B, S)`` to ``(B, T, C)``, ``T = num_frames(S)``.
 
         Raises:
-            ValueError: If the shape does not fit.
+            ValueError: If the shape does not fit, or the windows are too short for one feature.
         """
         check_shape("waveform", waveform, "B S")
+        if waveform.shape[1] < self.shortest:
+            raise ValueError(f"`waveform` must hold at least {self.shortest} samples; got {waveform.shape[1]}.")
         num_frames = self.num_frames(waveform.shape[1])
         features = []
         for windows in torch.split(waveform, self.batch_windows):
