@@ -13,8 +13,9 @@ import torch
 
 from cospeech.cli import main
 from cospeech.errors import EvaluationError
-from cospeech.evaluation import comparison_table, evaluate_folders, get_protocol
+from cospeech.evaluation import comparison_table, evaluate_folders, find_clips, get_protocol, make_reader
 from cospeech.motion import Motion
+from cospeech.skeleton import SMPL22
 
 
 def evaluate(corpus: Path, generated: str = "generated", **options):
@@ -173,6 +174,29 @@ def test_no_clip_is_dropped_silently(corpus, tmp_path):
     assert "Left out: clip4: NaN" in found.to_markdown()
 
 
+def test_every_kind_of_problem_has_its_name(corpus, tmp_path):
+    """What the folders cannot show above: sound that is missing or broken, a skeleton of another kind."""
+    shutil.copytree(corpus / "audio", tmp_path / "audio")
+    (tmp_path / "audio" / "clip1.wav").unlink()
+    pairs, problems = find_clips(corpus / "generated", corpus / "reference", tmp_path / "audio")
+    assert [(problem.name, problem.kind) for problem in problems] == [("clip1", "without audio")]
+    assert len(pairs) == 4
+    (tmp_path / "audio" / "clip0.wav").write_bytes(b"RIFF and nothing")
+    reader = make_reader(get_protocol("legacy"), audio=tmp_path / "audio")
+    found = reader(pairs[0])
+    assert (found.name, found.kind) == ("clip0", "unreadable")
+    body = Motion.load(corpus / "reference" / "clip0.npz")
+    small = Motion(
+        local_axis_angle=body.local_axis_angle[:, :22], translation=body.translation, rate_hz=30.0, skeleton=SMPL22
+    )
+    small.save(tmp_path / "clip0.npz")
+    found = reader(replace(pairs[0], generated=tmp_path / "clip0.npz"))
+    assert (found.name, found.kind) == ("clip0", "wrong skeleton")
+    shutil.copy(tmp_path / "clip0.npz", tmp_path / "res_clip0.npz")
+    with pytest.raises(EvaluationError, match="two files of the clip clip0"):
+        find_clips(tmp_path, corpus / "reference")
+
+
 def test_errors_say_what_must_hold(corpus, tmp_path):
     with pytest.raises(ValueError, match="Unknown protocol 'fid'; choose from cospeech, legacy"):
         evaluate(corpus, protocol="fid")
@@ -191,8 +215,16 @@ def test_errors_say_what_must_hold(corpus, tmp_path):
 def test_unequal_lengths_are_noted(corpus, tmp_path):
     for path in (corpus / "generated").iterdir():
         Motion.load(path)[:200].save(tmp_path / path.name)
-    found = evaluate_folders(tmp_path, corpus / "reference", num_resamples=0)
+    calls = []
+    found = evaluate_folders(
+        tmp_path,
+        corpus / "reference",
+        protocol="globaldiff",
+        num_resamples=0,
+        progress=lambda done, total: calls.append((done, total)),
+    )
     assert any("cut to 200" in note for note in found.notes)
+    assert calls == [(i, 5) for i in range(1, 6)]
 
 
 def test_published_protocols_run(corpus):
