@@ -64,10 +64,8 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=24)
     options = parser.parse_args()
     torch.manual_seed(0)
-    task, every = ArmTask(options.clips), max(1, options.steps // 8)
-    run = RunConfig(
-        folder=options.folder, steps=options.steps, batch_size=16, checkpoint_every=every, validate_every=every
-    )
+    task = ArmTask(options.clips)
+    run = RunConfig(folder=options.folder, steps=options.steps, batch_size=16, checkpoint_every=50, validate_every=50)
     train(task, run, OptimizerConfig(learning_rate=2e-3, clip_norm=1.0))
 
     mean = mean_rotation(task.rotations[: task.num_items].flatten(0, 1).transpose(0, 1))
