@@ -113,7 +113,8 @@ class SeededDiTBlock(nn.Module):
     def forward(self, x: Tensor, conditioning: BlockConditioning) -> Tensor:
         """Map tokens ``(B, T, C)`` to ``(B, T, C)``."""
         attention, feedforward, seed = conditioning
-        x = _AddToHead.apply(x, self.cross_attention.attend(x[:, : self.num_seed_frames], seed))
+        head = self.cross_attention.attend(x[:, : self.num_seed_frames], seed)
+        x = _AddToHead.apply(x, head)  # type: ignore[no-untyped-call]
         x = plain_layer_norm(torch.addcmul(x, attention.gate, self.self_attention(modulate(x, attention))))
         return plain_layer_norm(torch.addcmul(x, feedforward.gate, self.feedforward(modulate(x, feedforward))))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -210,9 +210,10 @@ class StackedDenoiser(nn.Module):
         self.blocks = nn.ModuleList(
             StackedBlock(cast(SeededDiTBlock, hand), cast(SeededDiTBlock, body)) for hand, body in pairs
         )
-        config, ways_in, ways_out = denoiser.config, [], []
+        ways_in: list[Tensor] = []
+        ways_out: list[Tensor] = []
         for stream in (denoiser.hand, denoiser.body):
-            part, motion = (weight.double() for weight in stream.fuse.weight.split(config.hidden_dim, dim=1))
+            part, motion = (weight.double() for weight in stream.fuse.weight.chunk(2, dim=1))
             way_in = motion @ stream.motion_in.weight.double()
             way_in[:, stream.channels] += part @ stream.part_in.weight.double()
             ways_in.append(way_in.mT.to(stream.fuse.weight))
@@ -253,7 +254,7 @@ class StackedDenoiser(nn.Module):
         seeds = torch.stack([stream.seed_tokens(seed) for stream in streams])
         told = zip(self.blocks, modulations.hand, modulations.body, strict=True)
         steps = [cast(StackedBlock, block).condition(seeds, of_hand, of_body) for block, of_hand, of_body in told]
-        buffers = StackBuffers.of(self.config, *features.shape[:2], like=seeds)
+        buffers = StackBuffers.of(self.config, features.shape[0], features.shape[1], like=seeds)
         return StackedConditioning(torch.stack(constants).flatten(1, 2), tuple(zip(*steps, strict=True)), buffers)
 
     @torch.no_grad()
@@ -313,6 +314,6 @@ def _times(
     seed = noisy.new_zeros(batch_size, config.num_seed_frames, config.motion_dim)
     speaker = torch.zeros(batch_size, dtype=torch.long, device=device)
     given = (features, expressions, speaker, seed, noisy.new_zeros(1))
-    conditionings = [way.prepare(*given) for way in ways]
+    conditionings: list[Any] = [way.prepare(*given) for way in ways]  # each way has its own form
     calls = [partial(way.denoise, noisy, given, 0) for way, given in zip(ways, conditionings, strict=True)]
     return shortest_times(calls, noisy.device, num_turns=6)

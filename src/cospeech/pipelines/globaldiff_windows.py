@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -123,7 +123,7 @@ def bind_denoiser(
     guided = check_guidance(guidance_scale) != 1
     if guided:
         inputs, seed = inputs.with_nobody(), torch.cat([seed, seed])
-    conditioning = denoiser.prepare(
+    conditioning: Any = denoiser.prepare(  # each kind of denoiser has its own form
         inputs.features,
         inputs.expressions,
         inputs.speakers,
