@@ -1,9 +1,9 @@
 """CaMN and DisCo: speech to gestures of upper body and hands, two systems behind one pipeline.
 
-    python examples/generate_camn_disco.py --model H-Liu1997/camn_audio --audio talk.wav   # published weights
-    python examples/generate_camn_disco.py                                                 # small and untrained
+    python examples/generate_camn_disco.py --models camn disco --audio talk.wav   # published weights
+    python examples/generate_camn_disco.py                                        # small and untrained
 
-Without ``--model`` both networks are SMALL AND UNTRAINED: all the wiring is real, the motion is noise.
+Without ``--models`` both networks are SMALL AND UNTRAINED: all the wiring is real, the motion is noise.
 
 Needs: nothing but cospeech; a network connection once for the published weights.
 Takes: seconds.
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from cospeech import load_pipeline
 from cospeech.models import CamnConfig, CamnModel, DiscoConfig, DiscoModel
 from cospeech.pipelines import UpperBodyPipeline
 
@@ -23,13 +24,13 @@ from cospeech.pipelines import UpperBodyPipeline
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--audio", default=str(files("cospeech") / "assets/speech.wav"))
-    parser.add_argument("--model", help="H-Liu1997/camn_audio, H-Liu1997/disco_audio, or a folder")
+    parser.add_argument("--models", nargs="+", help="camn, disco, folders or Hub ids")
     parser.add_argument("--out", type=Path, default=Path("out"))
     options = parser.parse_args()
 
     torch.manual_seed(0)
-    if options.model:
-        pipes = {"published": UpperBodyPipeline.from_pretrained(options.model)}
+    if options.models:
+        pipes = {Path(name).name: load_pipeline(name) for name in options.models}
     else:
         pipes = {
             "camn": UpperBodyPipeline(CamnModel(CamnConfig(hidden_dim=16, num_layers=1))),

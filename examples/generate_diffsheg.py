@@ -1,10 +1,10 @@
 """DiffSHEG: expression first, gesture informed by it; clips of any length by FOPPAS, whole or streamed.
 
-    python examples/generate_diffsheg.py --checkpoint fgd_best.tar --statistics beat_statistics.safetensors
-    python examples/generate_diffsheg.py                                 # small and untrained, hears prosody
+    python examples/generate_diffsheg.py --model my-diffsheg   # a folder with fgd_best.tar and its statistics
+    python examples/generate_diffsheg.py                       # small and untrained, hears prosody
 
-The checkpoints are on the authors' drive, under no stated licence (docs/diffsheg.md says how statistics are kept).
-Without ``--checkpoint`` the network is SMALL AND UNTRAINED: all the wiring is real, the motion is noise.
+The checkpoints are on the authors' drive, under no stated licence (docs/guides/weights.md says what the folder holds).
+Without ``--model`` the network is SMALL AND UNTRAINED: all the wiring is real, the motion is noise.
 
 Needs: nothing but cospeech; with published weights the extra ``speech`` (HuBERT, downloaded once).
 Takes: seconds; with published weights two to ten times as long as the speech, on one CPU core.
@@ -17,10 +17,8 @@ from pathlib import Path
 
 import torch
 
-from cospeech import Motion
+from cospeech import Motion, load_pipeline
 from cospeech.audio import ProsodyFeatures
-from cospeech.audio.diffsheg import HubertTrack
-from cospeech.hub import load_tensors
 from cospeech.models import DiffSHEGConfig, DiffSHEGDenoiser
 from cospeech.pipelines import DiffSHEGPipeline, DiffSHEGSampling, ProsodyTrack
 from cospeech.representations import DiffSHEGShow
@@ -40,16 +38,11 @@ def small_untrained() -> DiffSHEGPipeline:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--audio", default=str(files("cospeech") / "assets/speech.wav"))
-    parser.add_argument("--checkpoint", help="fgd_best.tar (BEAT) or ckpt_e2599.tar (SHOW)")
-    parser.add_argument("--statistics", help="means and deviations as safetensors, see docs/diffsheg.md")
+    parser.add_argument("--model", help="a folder; without, a small untrained network")
     parser.add_argument("--out", type=Path, default=Path("out"))
     options = parser.parse_args()
 
-    if options.checkpoint:
-        statistics = load_tensors(options.statistics)
-        pipe = DiffSHEGPipeline.from_published(options.checkpoint, statistics, HubertTrack.load())
-    else:
-        pipe = small_untrained()
+    pipe = load_pipeline(options.model) if options.model else small_untrained()
     motion = pipe(options.audio, speaker=2)
     options.out.mkdir(parents=True, exist_ok=True)
     motion.save(options.out / "diffsheg.bvh")

@@ -1,7 +1,7 @@
 """EMAGE: speech to holistic motion, and gesture hints: any joints in any frames given, the rest completed.
 
-    python examples/generate_emage.py --model H-Liu1997/emage_audio --audio talk.wav   # published weights, 0.6 GB once
-    python examples/generate_emage.py                                                  # small and untrained
+    python examples/generate_emage.py --model emage --audio talk.wav   # published weights, 0.6 GB once
+    python examples/generate_emage.py                                  # small and untrained
 
 Without ``--model`` the networks are SMALL AND UNTRAINED: all the wiring is real, the motion is noise.
 
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from cospeech import load_pipeline
 from cospeech.models import EmageConfig, EmageGlobalMotion, EmageTransformer, EmageVQVAE, EmageVQVAEConfig
 from cospeech.pipelines import EmagePipeline, GestureHints, make_emage_codec
 from cospeech.skeleton import SMPLX
@@ -33,11 +34,11 @@ def small_untrained() -> EmagePipeline:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--audio", default=str(files("cospeech") / "assets/speech.wav"))
-    parser.add_argument("--model", help="H-Liu1997/emage_audio, or a folder; without, small untrained networks")
+    parser.add_argument("--model", help="emage, a folder or a Hub id; without, small untrained networks")
     parser.add_argument("--out", type=Path, default=Path("out"))
     options = parser.parse_args()
 
-    pipe = EmagePipeline.from_pretrained(options.model) if options.model else small_untrained()
+    pipe = load_pipeline(options.model) if options.model else small_untrained()
     motion = pipe(options.audio)
     options.out.mkdir(parents=True, exist_ok=True)
     motion.save(options.out / "emage.npz")

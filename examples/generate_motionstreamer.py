@@ -1,10 +1,10 @@
 """MotionStreamer: text to motion as a stream, four frames at a time, the prompt changed on the way.
 
-    python examples/generate_motionstreamer.py --model latest.pth --tae net_last.pth --stats mean_std --say walk sit
+    python examples/generate_motionstreamer.py --model motionstreamer --say "a person walks" "and waves"
     python examples/generate_motionstreamer.py                                 # small and untrained
 
-Files are those of ``lxxiao/MotionStreamer`` on the Hugging Face Hub (docs/motionstreamer.md). Without ``--model`` the
-networks are SMALL AND UNTRAINED and texts are embedded at random: all the wiring is real, the motion is noise.
+The published weights are ``lxxiao/MotionStreamer`` on the Hugging Face Hub. Without ``--model`` the networks are SMALL
+AND UNTRAINED and texts are embedded at random: all the wiring is real, the motion is noise.
 
 Needs: nothing but cospeech; with published weights the extra ``text`` and a text model of 5 billion weights.
 Takes: seconds; with published weights ten times as long as the motion lasts, on one CPU core.
@@ -15,15 +15,13 @@ import argparse
 import zlib
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from cospeech import Motion
+from cospeech import Motion, load_pipeline
 from cospeech.models import CausalTAE, CausalTAEConfig, MotionStreamer, MotionStreamerConfig
 from cospeech.pipelines import MotionStreamerPipeline, MotionStreamerSettings, TextPrompt
 from cospeech.representations import FeatureStats
-from cospeech.text import SentenceEmbedder
 
 
 def embed_at_random(texts: Sequence[str]) -> Tensor:
@@ -44,20 +42,12 @@ def small_untrained() -> MotionStreamerPipeline:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="latest.pth")
-    parser.add_argument("--tae", help="net_last.pth")
-    parser.add_argument("--stats", help="folder of Mean.npy and Std.npy")
+    parser.add_argument("--model", help="motionstreamer, a folder or a Hub id; without, small untrained networks")
     parser.add_argument("--say", nargs="+", default=["a person walks", "a person sits down"])
     parser.add_argument("--seconds", type=float, default=2.0, help="of each prompt")
     options = parser.parse_args()
 
-    if options.model:
-        stats = FeatureStats(*(torch.from_numpy(np.load(f"{options.stats}/{name}.npy")) for name in ("Mean", "Std")))
-        pipe = MotionStreamerPipeline.from_published(
-            model_file=options.model, tae_file=options.tae, stats=stats, embed=SentenceEmbedder()
-        )
-    else:
-        pipe = small_untrained()
+    pipe = load_pipeline(options.model) if options.model else small_untrained()
     pieces = []
     for piece in pipe.stream([TextPrompt(text, options.seconds) for text in options.say], seed=1):
         pieces.append(piece)  # four frames, as soon as they are known

@@ -25,6 +25,7 @@ GROUPS = {  # by the first word of the file's name; all others are for BLOCKS
     "generate": "Each system",
     "stream": "Streams",
     "train": "Training",
+    "plot": "Training",
     "compare": "Measuring",
     "error": "Measuring",
     "evaluate": "Measuring",
