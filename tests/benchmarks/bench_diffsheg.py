@@ -101,8 +101,9 @@ def run(name: str, seconds: float) -> None:
             nn.init.normal_(parameter, std=0.02)
     num_frames, scale = sampling.window_frames, sampling.guidance_scale
     schedule = NoiseSchedule(linear_betas(1000)).respace(strided_spacing(1000, sampling.num_steps))
-    published = PublishedDiffSHEG(config, schedule, scale).eval()
-    published.load_state_dict(diffsheg_to_published(denoiser))
+    with torch.device("meta"):
+        published = PublishedDiffSHEG(config, schedule, scale).eval()
+    published.load_state_dict(diffsheg_to_published(denoiser), assign=True)
 
     noisy, mel = torch.randn(1, num_frames, config.motion_dim), torch.rand(1, num_frames, config.mel_dim)
     speech, speaker = torch.randn(1, num_frames, config.speech_feature_dim), torch.tensor([1])

@@ -159,7 +159,7 @@ class PublishedDiffSHEG(nn.Module):
     def __init__(self, config, schedule, scale: float):
         super().__init__()
         self.config, self.scale = config, scale
-        self.levels = torch.tensor(schedule.timesteps)
+        self.levels = torch.tensor(schedule.timesteps, device="cpu")
         left, before = np.array(schedule.alphas_cumprod), np.array(schedule.previous_alphas_cumprod)
         self.tables = {
             "of_noisy": np.sqrt(1 / left),
