@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -89,7 +90,8 @@ class TensorFile:
             return torch.frombuffer(self._map, dtype=dtype, count=prod(shape), offset=offset).view(tuple(shape))
         tensor = torch.empty(tuple(shape), dtype=dtype)
         if num_bytes:
-            self._fill(memoryview(tensor.view(-1).view(torch.uint8).numpy()), offset)  # NumPy has no bfloat16
+            numbers: Any = tensor.view(-1).view(torch.uint8).numpy()  # as bytes, since NumPy has no bfloat16
+            self._fill(memoryview(numbers), offset)
         return tensor
 
     def _fill(self, target: memoryview, offset: int) -> None:

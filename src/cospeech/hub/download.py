@@ -8,8 +8,9 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cospeech.errors import CheckpointError, ModelNotFoundError
 from cospeech.hub.registry import BUNDLED, MODELS, aliases_of, bundled_folder, find_published
@@ -161,7 +162,7 @@ def _announce(request: _Request) -> bool:
         ModelNotFoundError: If there is no room for it.
     """
     import huggingface_hub
-    from huggingface_hub import constants, errors, utils
+    from huggingface_hub import constants, errors
 
     try:
         info = huggingface_hub.HfApi().repo_info(
@@ -171,8 +172,9 @@ def _announce(request: _Request) -> bool:
         raise
     except Exception:  # the download itself falls back on what is kept, or says what is wrong
         return False
-    files = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or []}
-    wanted = list(utils.filter_repo_objects(files, allow_patterns=list(request.patterns)))
+    siblings: list[Any] = getattr(info, "siblings", None) or []
+    files = {sibling.rfilename: sibling.size or 0 for sibling in siblings}
+    wanted = [name for name in files if any(fnmatch(name, pattern) for pattern in request.patterns)]
     missing = [
         name
         for name in wanted
