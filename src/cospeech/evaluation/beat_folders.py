@@ -292,7 +292,8 @@ def _axis_angle(degrees: Tensor) -> Tensor:
 
 def _face_of(motion: Path, rate_hz: float) -> Tensor | None:
     """Weights ``(T, 51)`` beside a motion file, or where BEAT's or DiffSHEG's folders have them."""
-    folders = [motion.parent, motion.parent.parent / "facial52", motion.parents[2] / "expression" / "face_json"]
+    above = motion.parent.resolve().parents
+    folders = [motion.parent, above[0] / "facial52", *(x / "expression" / "face_json" for x in above[:2])]
     for folder in folders:
         for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
             if clip_name(path) == clip_name(motion):
