@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -35,6 +35,7 @@ SIZES = {"num_layers": 3, "num_heads": 4, "feedforward_dim": 256}
 Network = GlobalDiffDenoiser | StackedDenoiser
 
 
+@lru_cache
 def networks(small: bool) -> tuple[GlobalDiffDenoiser, PlainDenoiser, SpeechModel, PlainSpeechModel]:
     """The denoiser and the speech model, ours and in stock layers, of the same weights."""
     generator = torch.Generator().manual_seed(0)

@@ -217,7 +217,7 @@ class StackedDenoiser(nn.Module):
             way_in = motion @ stream.motion_in.weight.double()
             way_in[:, stream.channels] += part @ stream.part_in.weight.double()
             ways_in.append(way_in.mT.to(stream.fuse.weight))
-            way_out = torch.zeros_like(way_in.mT, dtype=stream.head.weight.dtype).mT.contiguous()
+            way_out = torch.zeros_like(way_in, dtype=stream.head.weight.dtype)
             way_out[:, stream.channels] = stream.head.weight.mT
             ways_out.append(way_out)
         bias = torch.cat([denoiser.hand.head.bias, denoiser.body.head.bias])[denoiser.order]
