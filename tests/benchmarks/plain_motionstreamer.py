@@ -35,7 +35,8 @@ class Attention(nn.Module):
         self.scale = nn.Parameter(torch.tensor(math.log2(pairs), dtype=torch.float64))
         self.num_heads = num_heads
         width = dim // num_heads
-        angles = torch.outer(torch.arange(num_positions).float(), 1e4 ** -(torch.arange(0, width, 2) / width))
+        with torch.device("cpu"):  # also where parameters are made without values
+            angles = torch.outer(torch.arange(num_positions).float(), 1e4 ** -(torch.arange(0, width, 2) / width))
         self.register_buffer("turns", torch.polar(torch.ones_like(angles), angles), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -149,7 +150,8 @@ class PlainMotionStreamer(nn.Module):
         )
         self.out_proj = nn.Linear(dim, dim)
         self.diff_loss = nn.ModuleDict({"net": Head(latent_dim, dim, head_dim, head_layers, time_dim)})
-        self.tables = cosine_tables(NUM_STEPS)
+        with torch.device("cpu"):
+            self.tables = cosine_tables(NUM_STEPS)
 
     def condition(self, text: Tensor, latents: Tensor) -> Tensor:
         """Of the next latent, ``(1, C)``: one text ``(1, C')`` and all latents so far ``(1, n, C'')``."""

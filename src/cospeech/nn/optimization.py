@@ -174,7 +174,7 @@ class RowwiseInt8Linear(Int8Linear):
     def _product(self, x: Tensor) -> Tensor:
         if len(x) > self.rows:
             return super()._product(x)
-        return torch.cat([torch._int_mm(row, self.weight.t()) for row in x.split(1)])
+        return torch.cat([torch._int_mm(row, self.weight.t()) for row in torch.split(x, 1)])
 
 
 def optimize(module: ModuleT, *, precision: Precision = "float32", rows: int = 64, compiled: bool = False) -> ModuleT:
