@@ -72,7 +72,7 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
     def link(found: re.Match[str]) -> str:
         path = _PATHS.get(found[1])
-        return f'<autoref identifier="{path}">{found[0]}</autoref>' if path else found[0]
+        return f'<autoref identifier="{object_path(path)}">{found[0]}</autoref>' if path else found[0]
 
     html = CODE.sub(link, html)
     return CELL.sub(lambda cell: LONG_CODE.sub(lambda code: re.sub(r"(?<=[(=,./])", "<wbr>", code[0]), cell[0]), html)
@@ -97,14 +97,20 @@ def example_page(name: str) -> str:
 
 
 def reference_page(package: str) -> str:
-    """Everything public in a package; mkdocstrings takes a function called like its module for the module."""
+    """Everything public in a package."""
     lines = [f"# {package}", "", f"::: {package}", ""]
     for path in PUBLIC_NAMES:
-        home, _, name = path.rpartition(".")
-        if home == package and (ROOT / "src" / path.replace(".", "/")).with_suffix(".py").is_file():
+        if path.rpartition(".")[0] == package and object_path(path) != path:
             options = ["    options:", "      show_root_heading: true", "      show_root_toc_entry: true"]
-            lines += [f"[](){{#{path}}}", "", f"::: {path}.{name}", *options, "      show_root_full_path: false", ""]
+            lines += [f'<span id="{path}"></span>', "", f"::: {object_path(path)}", *options]
+            lines += ["      show_root_full_path: false", ""]
     return "\n".join(lines)
+
+
+def object_path(path: str) -> str:
+    """Where mkdocstrings finds a public name: it takes a function called like its module for the module."""
+    is_module = (ROOT / "src" / path.replace(".", "/")).with_suffix(".py").is_file()
+    return f"{path}.{path.rpartition('.')[2]}" if is_module else path
 
 
 def reference_index() -> str:
