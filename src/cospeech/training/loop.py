@@ -8,6 +8,7 @@ stopped.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,10 @@ def make_accelerator(run: RunConfig) -> Any:
     """
     accelerate = require("accelerate", extra="train", purpose="Training")
     utils: Any = accelerate.utils
+    # Accelerate joins several processes on a machine without accelerator only if it is told that there is none.
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     return accelerate.Accelerator(
+        cpu=several and not torch.cuda.is_available(),
         gradient_accumulation_steps=run.accumulate,
         mixed_precision="fp16" if run.precision == "fp16" else "no",  # only for its scaling of gradients
         # Half precision is for networks, not for losses: see cospeech.training.networks.
