@@ -78,3 +78,9 @@ def test_to_published_needs_all_parts():
 def test_a_name_stands_for_one_component():
     with pytest.raises(CheckpointError, match=r"unexpected net.0.1.out.weight"):
         TABLE.to_ours({"net.0.1.out.weight": torch.zeros(1)}, {})
+
+
+def test_two_names_for_one_tensor_are_told():
+    table = KeyTable([Key("old.{p}", "layer.{p}"), Key("new.{p}", "layer.{p}")])
+    with pytest.raises(CheckpointError, match=r"new.weight comes twice: another key has become layer.weight"):
+        table.to_ours({"old.weight": torch.zeros(2), "new.weight": torch.ones(2)}, {"layer.weight": (2,)})

@@ -82,7 +82,8 @@ class KeyTable:
             shapes: The shapes of our state, all of it.
 
         Raises:
-            CheckpointError: If a published key is unknown, or one of ours is missing or has another shape.
+            CheckpointError: If a published key is unknown or comes twice under two names, or one of ours is missing or
+                has another shape.
         """
         problems = []
         converted: dict[str, Tensor] = {}
@@ -97,6 +98,9 @@ class KeyTable:
             rule, targets = found
             if any(target not in shapes for target in targets):
                 problems.append(f"unexpected {name}")
+                continue
+            if any(target in converted for target in targets):
+                problems.append(f"{name} comes twice: another key has become {targets[0]}")
                 continue
             wanted = _joined_shape([shapes[target] for target in targets], rule.axis)
             if wanted != tuple(tensor.shape):
