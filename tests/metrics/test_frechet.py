@@ -92,3 +92,14 @@ def test_what_programs_do_about_complex_roots(monkeypatch):
     assert len(calls) == 2  # once more with 1e-6 on the diagonals
     with pytest.raises(ValueError, match="`imaginary` must be 'drop'"):
         FrechetRule(imaginary="ignore")
+
+
+@pytest.mark.parametrize(("count", "dim"), [(100, 240), (60, 512), (400, 24)])
+def test_closed_form(count: int, dim: int) -> None:
+    """Sets that are each other's stretched copies have covariances that commute, and then the root is known."""
+    generator = torch.Generator().manual_seed(4)
+    a = torch.randn(count, dim, dtype=torch.float64, generator=generator) * torch.logspace(-2, 1, dim).double()
+    shift = torch.randn(dim, dtype=torch.float64, generator=generator)
+    exact = shift.square().sum() + (1 - 1.7) ** 2 * torch.cov(a.T).trace()
+    b = 1.7 * (a - a.mean(0)) + a.mean(0) + shift
+    torch.testing.assert_close(frechet_distance(a, b), exact, rtol=1e-8, atol=0)
