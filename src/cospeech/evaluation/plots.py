@@ -15,7 +15,7 @@ from cospeech.evaluation.clips import gesture_positions
 from cospeech.evaluation.folders import find_clips
 from cospeech.evaluation.protocols import BEAT2_MEAN_SPEEDS, Protocol, get_protocol
 from cospeech.evaluation.result import Evaluation
-from cospeech.metrics import audio_beats
+from cospeech.metrics import audio_beats, beat_alignment
 from cospeech.motion import Motion
 from cospeech.viz import save_beat_plot, save_metric_plots
 
@@ -64,7 +64,7 @@ def save_clip_beats(
     waveform: Tensor,
     protocol: str | Protocol = "cospeech",
     *,
-    joint: int = 20,
+    joint: int | None = None,
 ) -> None:
     """Draw the speed of a joint, its motion beats and the audio's beats, as a protocol sees them.
 
@@ -73,7 +73,7 @@ def save_clip_beats(
         motion: The clip, SMPL-X at the protocol's rate.
         waveform: Its sound at 16 kHz, ``(S,)``.
         protocol: Whose, or its name.
-        joint: Which; the left wrist by default.
+        joint: Which; by default the one with the most beats.
 
     Raises:
         EvaluationError: If the protocol has no beats, or the clip is too short to have any.
@@ -85,4 +85,7 @@ def save_clip_beats(
     positions = gesture_positions(motion.local_axis_angle.float(), protocol)
     onsets = audio_beats(waveform, num_frames=motion.num_frames, rate_hz=motion.rate_hz, rule=rule)
     speeds = torch.tensor(BEAT2_MEAN_SPEEDS)
+    if joint is None:
+        found = beat_alignment(positions, onsets, rate_hz=motion.rate_hz, usual_speeds=speeds, rule=rule)
+        joint = max(zip(rule.joints, found.beats, strict=True), key=lambda pair: len(pair[1]))[0]
     save_beat_plot(path, positions, onsets, rate_hz=motion.rate_hz, usual_speeds=speeds, rule=rule, joint=joint)

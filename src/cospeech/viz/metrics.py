@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from cospeech._checks import check_shape
 from cospeech._extras import require
-from cospeech.metrics import BeatRule, joint_speeds, score_beats, speed_minima
+from cospeech.metrics import BeatRule, beat_alignment, joint_speeds, rectified
 
 __all__ = ["save_beat_plot", "save_comparison_plot", "save_distribution_plot", "save_metric_plots"]
 
@@ -110,12 +111,13 @@ def save_beat_plot(
         MissingExtraError: If matplotlib is not installed.
     """
     check_shape("positions", positions, "T J 3")
+    alone = replace(rule, joints=(joint,))
+    found = beat_alignment(positions, onsets, rate_hz=rate_hz, usual_speeds=usual_speeds, rule=alone)
     margin = rule.margin_frames(rate_hz)
-    speeds = (joint_speeds(positions[:, joint : joint + 1], rate_hz) / usual_speeds[joint])[
-        margin : len(positions) - margin
-    ]
-    beats = (speed_minima(speeds, rule.order) & (speeds > rule.threshold))[:, 0].nonzero().flatten()
-    score = float(score_beats([beats.double() / rate_hz], onsets, rule)[0])
+    seen = (rectified(positions) if rule.rectify else positions)[:, joint : joint + 1]
+    speeds = (joint_speeds(seen, rate_hz) / usual_speeds[joint])[margin : len(positions) - margin]
+    beats = (found.beats[0] * rate_hz).round().long()
+    score = float(found.joint_scores[0])
     figure = require("matplotlib.figure", extra="viz", purpose="Plotting").Figure(figsize=(10, 3), layout="constrained")
     panel = figure.subplots()
     seconds = [frame / rate_hz for frame in range(len(speeds))]
