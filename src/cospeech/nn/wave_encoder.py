@@ -32,7 +32,8 @@ class WaveBlock(nn.Module):
         """Map ``(B, in_dim, S)`` to ``(B, dim, S')``."""
         y: Tensor = self.second(self.activation(self.first(x)))
         y += self.shortcut(x)  # in place, as the activations: a window's first block has 2 MB
-        return self.activation(y)
+        self.activation(y)
+        return y
 
 
 class WaveEncoder(nn.Module):

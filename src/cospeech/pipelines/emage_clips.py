@@ -168,7 +168,7 @@ class EmageRunner:
         result, state = self._generator.step(heard, motion, hidden, speaker, seed)
         for i, (clip, window) in enumerate(zip(clips, windows, strict=True)):
             clip.seed = state[[i]]
-            codes = result.indices.map(lambda _, x, i=i: x[[i]])
+            codes = EmageParts(*(None if x is None else x[[i]] for x in result.indices))
             if clip.fade:
                 codes = self._codec.lookup(codes)
                 codes, clip.tail = _fade(clip.tail, codes), _frames(codes, -state.shape[1], None)

@@ -85,8 +85,8 @@ def upper_body_motion(batch: EmageBatch) -> Tensor:
     """
     if not {"upper", "hands"} <= batch.parts:
         raise ValueError(f"`batch` must hold upper body and hands; got {', '.join(sorted(batch.parts)) or 'nothing'}.")
-    joints = batch.rot6d[:, ::2].unflatten(-1, (-1, 6))
-    return joints[:, : batch.rot6d.shape[1] // 2, list(LOCAL_UPPER_JOINTS)].flatten(2)
+    seen = batch.rot6d[:, ::2][:, : batch.rot6d.shape[1] // 2]
+    return seen.reshape(*seen.shape[:2], -1, 6)[:, :, list(LOCAL_UPPER_JOINTS)].flatten(2)
 
 
 def camn_losses(
@@ -219,7 +219,7 @@ def _angle(predicted: Tensor, motion: Tensor) -> Tensor:
         raise ValueError(
             f"`waveform` must last as long as `motion`; it gives {predicted.shape[1]} frames for {motion.shape[1]}."
         )
-    said, truth = (rot6d_to_matrix(x.unflatten(-1, (-1, 6))) for x in (predicted[:, : motion.shape[1]], motion))
+    said, truth = (rot6d_to_matrix(x.reshape(*x.shape[:2], -1, 6)) for x in (predicted[:, : motion.shape[1]], motion))
     return geodesic_loss(said, truth)
 
 
