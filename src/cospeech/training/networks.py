@@ -56,7 +56,7 @@ def checkpoint_layers(model: nn.Module) -> int:
     """Compute the repeated layers of a model anew in the backward pass instead of keeping what they computed.
 
     Layers are the members of each outermost ``nn.ModuleList`` of two or more. Those that hold batch norm are left as
-    they are: run twice, they would count each batch twice.
+    they are, since run twice they would count each batch twice; layers inside of them are not.
 
     Args:
         model: Changed in place.
@@ -71,6 +71,8 @@ def checkpoint_layers(model: nn.Module) -> int:
                 if not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in layer.modules()):
                     layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
                     count += 1
+                else:
+                    count += checkpoint_layers(layer)
         else:
             count += checkpoint_layers(child)
     return count
