@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from cospeech.hub import load_tensors, save_model, save_tensors
@@ -72,7 +73,9 @@ class _DiffSHEG(TrainingTask):
 
     def batch(self, items: Sequence[int], generator: torch.Generator) -> DiffSHEGBatch:
         window = self.data.batch(items)
-        mel, speech = window.features.split([self.config.model.mel_dim, self.config.model.speech_feature_dim], dim=-1)
+        mel, speech = torch.split(
+            window.features, [self.config.model.mel_dim, self.config.model.speech_feature_dim], dim=-1
+        )
         speaker = (window.speaker - 1).clamp(0, self.config.model.num_speakers - 1)
         return DiffSHEGBatch(self.representation.normalize(self._channels(items)), mel, speech, speaker)
 
@@ -92,11 +95,11 @@ class _DiffSHEG(TrainingTask):
     def _channels(self, items: Sequence[int]) -> Tensor:
         """Channels that are not normalised, ``(B, T, 232)``."""
         window = self.data.batch(items)
-        size, frames = window.axis_angle.shape[:2]
+        size = len(window.axis_angle)
         clip = Motion(  # all windows one after the other, since nothing here looks from frame to frame
             local_axis_angle=local_axis_angle(window).flatten(0, 1),
             translation=window.translation.flatten(0, 1),
             expressions=window.expressions.flatten(0, 1),
             rate_hz=30,
         )
-        return self.plain.encode(clip).unflatten(0, (size, frames))
+        return rearrange(self.plain.encode(clip), "(b t) c -> b t c", b=size)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from einops import rearrange
 from torch import nn
 
 from cospeech.data import EmageBatch
@@ -176,7 +177,7 @@ class _VQVAE(_EmageWindows):
         with torch.no_grad():
             said = self.model(self._channels(batch).to(device)).reconstruction[0].cpu()
         joints = list(EMAGE_PART_JOINTS[self.part])
-        local = matrix_to_axis_angle(rot6d_to_matrix(batch.rot6d[0].unflatten(-1, (-1, 6))))
+        local = matrix_to_axis_angle(rot6d_to_matrix(rearrange(batch.rot6d[0], "... (j c) -> ... j c", c=6)))
         local[:, joints] = matrix_to_axis_angle(rot6d_to_matrix(said[:, : 6 * len(joints)].unflatten(-1, (-1, 6))))
         return Motion(local_axis_angle=local, translation=batch.translation[0], rate_hz=30)
 

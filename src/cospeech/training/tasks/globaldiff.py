@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from cospeech.data import load_rest_joints
@@ -26,7 +27,7 @@ from cospeech.pipelines.globaldiff import WindowInputs, bind_denoiser
 from cospeech.representations import globaldiff_flip
 from cospeech.rotations import axis_angle_to_rot6d, matrix_to_axis_angle, rot6d_to_matrix
 from cospeech.samplers import GlobalDiffSampler
-from cospeech.skeleton import SMPLX, global_to_local
+from cospeech.skeleton import SMPLX, global_to_local, mirror_axis_angle, mirror_joints, mirror_translation
 from cospeech.training.globaldiff import (
     DenoiserBatch,
     DenoiserObjective,
@@ -52,7 +53,8 @@ class MaskedVAETask:
         data: Windows of 60 frames.
         model: Sizes; ``stage_blocks`` (3,) has stride 2, (2, 2) stride 4.
         loss: Weights of the terms.
-        flip_probability: Of exchanging left and right, by the published rule.
+        flip_probability: Of mirroring a window.
+        published_flip: Whether to exchange left and right by the published rule instead, see ``globaldiff_flip``.
         rest_joints: GlobalDiff's ``rest_joint_position.mat``; "" takes the mean body for everybody.
         start_at_mean: Whether the last layer begins by saying the mean pose, which short trainings want.
     """
@@ -61,6 +63,7 @@ class MaskedVAETask:
     model: MaskedVAEConfig = field(default_factory=MaskedVAEConfig)
     loss: VAETrainingConfig = field(default_factory=VAETrainingConfig)
     flip_probability: float = 0.5
+    published_flip: bool = False
     rest_joints: str = ""
     start_at_mean: bool = False
 
@@ -148,7 +151,7 @@ class _Windows(NamedTuple):
 
 
 class _GlobalDiffWindows(TrainingTask):
-    flip_probability = 0.0
+    flip_probability, published_flip = 0.0, False
 
     def __init__(self, data: WindowData, rest_joints: str = ""):
         self.data = data.open()
@@ -162,10 +165,14 @@ class _GlobalDiffWindows(TrainingTask):
         axis_angle, translation, rest_joints = window.axis_angle, window.translation, torch.stack(rest).float()
         if self.flip_probability:
             flips = torch.rand(len(items), generator=generator) < self.flip_probability
-            flipped = globaldiff_flip(axis_angle, translation)
+            if self.published_flip:  # its rest joints are reflected, but keep their sides
+                flipped = (*globaldiff_flip(axis_angle, translation), mirror_translation(rest_joints))
+            else:
+                mirrored = mirror_axis_angle(axis_angle, SMPLX), mirror_translation(translation)
+                flipped = (*mirrored, mirror_joints(rest_joints, SMPLX))
             axis_angle = torch.where(flips[:, None, None, None], flipped[0], axis_angle)
             translation = torch.where(flips[:, None, None], flipped[1], translation)
-            rest_joints = torch.where(flips[:, None, None], rest_joints * torch.tensor([-1.0, 1.0, 1.0]), rest_joints)
+            rest_joints = torch.where(flips[:, None, None], flipped[2], rest_joints)
         motion = torch.cat([axis_angle_to_rot6d(axis_angle).flatten(-2), translation], dim=-1)
         return _Windows(motion, window.expressions, window.features, window.speaker, rest_joints)
 
@@ -181,7 +188,7 @@ class _VAE(_GlobalDiffWindows):
         self.model, self.loss = MaskedVAE(config.model), config.loss
         if config.start_at_mean:
             _say(self.model.decoder.head, self._mean("motion"))
-        self.flip_probability = config.flip_probability
+        self.flip_probability, self.published_flip = config.flip_probability, config.published_flip
 
     def losses(self, model: nn.Module, batch: _Windows, clock: Clock) -> Terms:
         assert isinstance(model, MaskedVAE)
@@ -249,7 +256,7 @@ class _Denoiser(_GlobalDiffWindows):
         inputs = WindowInputs(noise, batch.features, expressions, batch.speaker)
         with torch.no_grad():
             motion = sampler.sample_window(bind_denoiser(self.model, inputs, seed, sampler.steps.clock), noise, seed)
-        rotations = rot6d_to_matrix(motion[0, :, :-3].unflatten(-1, (-1, 6)).cpu())
+        rotations = rot6d_to_matrix(rearrange(motion[0, :, :-3], "t (j c) -> t j c", c=6).cpu())
         local = matrix_to_axis_angle(global_to_local(rotations, SMPLX))
         return Motion(local_axis_angle=local, translation=motion[0, :, -3:].cpu(), rate_hz=30)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from cospeech.audio import ProsodyFeatures
@@ -287,7 +288,7 @@ class _Points(nn.Module):
 
     def forward(self, motion: Tensor) -> Tensor:
         """``(..., 333)`` to ``(..., 55, 3)`` in metres."""
-        rotations = rot6d_to_matrix(motion[..., :330].unflatten(-1, (SMPLX.num_joints, 6)))
+        rotations = rot6d_to_matrix(rearrange(motion[..., :330], "... (j c) -> ... j c", c=6))
         bones, ancestors, root = (self.get_buffer(name) for name in ("bones", "ancestors", "root"))
         offsets = (rotations[..., self.parents, :, :] * bones[:, None, :]).sum(-1)
         return ancestors @ offsets + (root + motion[..., 330:])[..., None, :]
