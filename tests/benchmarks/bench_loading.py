@@ -102,9 +102,7 @@ def main() -> None:
                 out = subprocess.run(run, capture_output=True, text=True, check=True).stdout
                 runs[way].append([float(number) for number in out.split()])
         size = (folder / "published" / "pytorch_model.bin").stat().st_size / 2**20
-    print(
-        f"The transformer's file has {size:.0f} MB and lies in the file cache. One thread; medians of {ROUNDS} processes"
-    )
+    print(f"The transformer's file has {size:.0f} MB and lies in the file cache. One thread; medians of {ROUNDS}")
     print("processes each, which took turns; ratios are of CPU time.\n")
     print("| way | seconds | CPU seconds | of the first | of the second | peak MB | copies of the file |")
     print("|---|---|---|---|---|---|---|")

@@ -7,7 +7,7 @@ motion by how fast joints move. "unseen clips" is the distance of one half of th
 not to be had.
 
     python examples/train_motionstreamer.py --out runs/motionstreamer
-    python tests/benchmarks/bench_motionstreamer_quality.py --model runs/motionstreamer [--minutes 5]
+    python tests/benchmarks/quality_motionstreamer.py --model runs/motionstreamer [--minutes 5]
 """
 
 from __future__ import annotations
