@@ -1,6 +1,6 @@
 """Run every benchmark on this page's folder and write what they print to docs/benchmarks.md.
 
-OMP_WAIT_POLICY=PASSIVE python tests/benchmarks/write_page.py            # all: about ten quiet minutes
+OMP_WAIT_POLICY=PASSIVE python tests/benchmarks/write_page.py            # all: half an hour of a quiet machine
 OMP_WAIT_POLICY=PASSIVE python tests/benchmarks/write_page.py rotations  # one; the other sections stay
 """
 

@@ -63,7 +63,7 @@ def test_text_evaluator_goes_there_and_back():
     assert again.config == model.config
     torch.testing.assert_close(again(tokens, mask).mean, model(tokens, mask).mean)
     del state["text_model.transformer.layer.0.attention.v_lin.bias"]
-    with pytest.raises(CheckpointError, match=r"attention\.kv_lin\.bias"):
+    with pytest.raises(CheckpointError, match=r"attention\.v_lin\.bias"):
         text_evaluator_from_published(state, num_heads=2, num_bert_heads=2)
 
 

@@ -160,10 +160,9 @@ class ClipMaker:
         """See ``ShardMaker``."""
         if not takes:
             return 0
-        header = {
-            "format": _FORMAT,
-            "clips": json.dumps([[take.name, len(take.features), [list(c) for c in take.captions]] for take in takes]),
-        }
+        # One entry alone: several come in another order in each process, and equal shards shall be equal files.
+        clips = [[take.name, len(take.features), [list(c) for c in take.captions]] for take in takes]
+        header = {_FORMAT: json.dumps(clips)}
         with atomic_path(path) as unfinished:
             save_file({"frames": torch.cat([take.features for take in takes])}, unfinished, metadata=header)
         return len(takes)
@@ -221,9 +220,10 @@ def _read_header(path: Path) -> list[Any]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
-                raise MotionFileError(f"{path}: expected a shard of clips; got {metadata.get('format', 'none')!r}.")
-            clips: list[Any] = json.loads(metadata["clips"])
+            if _FORMAT not in metadata:
+                got = ", ".join(metadata) or "nothing of the kind"
+                raise MotionFileError(f"{path}: expected a shard of clips, {_FORMAT}; got {got}.")
+            clips: list[Any] = json.loads(metadata[_FORMAT])
             if sum(length for _, length, _ in clips) != file.get_slice("frames").get_shape()[0]:
                 raise MotionFileError(f"{path}: expected as many frames as its clips are long.")
             return clips

@@ -219,7 +219,8 @@ def _write(pieces: Sequence[_Piece], path: Path, settings: dict[str, int]) -> No
     tensors["betas"] = torch.stack([piece.recording.betas for piece in pieces])
     tensors["windows"] = torch.tensor(rows)
     names = [piece.recording.name for piece in pieces]
-    metadata = {"format": _FORMAT, "settings": json.dumps(settings | {"names": names})}
+    # One entry alone: several come in another order in each process, and equal shards shall be equal files.
+    metadata = {_FORMAT: json.dumps(settings | {"names": names})}
     with atomic_path(path) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=metadata)
 
@@ -228,8 +229,9 @@ def _open(path: Path) -> WindowShard:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
-                raise MotionFileError(f"{path}: expected a shard of windows; got {metadata.get('format', 'none')!r}.")
-            return WindowShard(path, file.get_tensor("windows").clone(), json.loads(metadata["settings"]))
+            if _FORMAT not in metadata:
+                got = ", ".join(metadata) or "nothing of the kind"
+                raise MotionFileError(f"{path}: expected a shard of windows, {_FORMAT}; got {got}.")
+            return WindowShard(path, file.get_tensor("windows").clone(), json.loads(metadata[_FORMAT]))
     except (SafetensorError, KeyError, ValueError) as error:
         raise MotionFileError(f"{path}: expected a shard of windows; {error}.") from error
