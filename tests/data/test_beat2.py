@@ -140,7 +140,7 @@ def test_files_that_are_no_shards_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MotionFileError, match="holds no shards"):
         WindowShards(tmp_path)
     save_file({"x": torch.zeros(1)}, tmp_path / "0.safetensors")
-    with pytest.raises(MotionFileError, match="expected a shard of windows, .*; got nothing"):
+    with pytest.raises(MotionFileError, match=r"expected a shard of windows, .*; got nothing"):
         WindowShards(tmp_path)
     (tmp_path / "0.safetensors").write_bytes(b"broken")
     with pytest.raises(MotionFileError, match="expected a shard of windows"):
