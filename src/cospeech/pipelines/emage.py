@@ -22,6 +22,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from cospeech.audio import AudioSource, SpokenWord, WordEmbedding, embed_words, iter_audio, measure_speech
+from cospeech.audio.decoding import hold_audio
 from cospeech.hub import config_from_dict, load_model, resolve, save_model
 from cospeech.models import (
     EmageGlobalMotion,
@@ -244,7 +245,7 @@ class EmagePipeline(Pipeline):
         self.check_speaker(speaker)
         clock = self._clock(strict_upstream, fade_seams)
         if hints is not None:
-            audio = audio.read() if hasattr(audio, "read") else audio
+            audio = hold_audio(audio)
             _count_frames(clock, measure_speech(audio, AUDIO_RATE_HZ, source_rate_hz=source_rate_hz), hints)
         blocks = iter_audio(audio, AUDIO_RATE_HZ, block_seconds=0.5, source_rate_hz=source_rate_hz)
         clip = self._runner.clip(clock, blocks, speaker, hints, self._read(words), fade_seams, lookahead=1)

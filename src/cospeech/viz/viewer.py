@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from cospeech.audio import audio_info, iter_audio
-from cospeech.audio.decoding import AudioSource
+from cospeech.audio.decoding import AudioSource, hold_audio
 from cospeech.io import atomic_path
 from cospeech.motion import Motion
 from cospeech.viz.skeleton import Figure, figure_of, figure_points
@@ -166,7 +166,7 @@ def _quantize(points: Tensor) -> QuantizedBlock:
 
 def _write_audio(page: TextIO, audio: AudioSource, audio_rate_hz: float | None) -> dict[str, Any]:
     """Write the samples in blocks; return the WAV header, known only now, and the outline of the waveform."""
-    audio = audio.read() if hasattr(audio, "read") else audio  # a file is read twice: its header, then its samples
+    audio = hold_audio(audio)  # a file is read twice: its header, then its samples
     rate_hz = min(round(audio_info(audio, source_rate_hz=audio_rate_hz).rate_hz), MAX_AUDIO_RATE_HZ)
     num_samples, num_blocks, peaks = 0, 0, []
     for waveform in iter_audio(audio, rate_hz, BLOCK_SECONDS, source_rate_hz=audio_rate_hz):
