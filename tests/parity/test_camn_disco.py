@@ -80,8 +80,8 @@ def test_pipeline_from_a_published_folder(case, tmp_path):
     assert not motion.expressions.any()
     seed = rot6d_to_matrix(case.inputs["seed_motion"][0].unflatten(-1, (-1, 6)))
     beginning = Motion.from_local_rotations(
-        torch.eye(3).repeat(4, 55, 1, 1).index_copy(1, torch.tensor(LOCAL_UPPER_JOINTS), seed),
-        translation=torch.zeros(4, 3),
+        torch.eye(3).repeat(len(seed), 55, 1, 1).index_copy(1, torch.tensor(LOCAL_UPPER_JOINTS), seed),
+        translation=torch.zeros(len(seed), 3),
         rate_hz=15,
     )
     seeded = pipeline(audio, source_rate_hz=16000, strict_upstream=True, beginning=beginning)
