@@ -239,7 +239,14 @@ def beat2022_onsets(waveform: Tensor, *, start_seconds: float = 10.0, end_second
 
 
 def beat2022_alignment(
-    arms: Tensor, onsets: Tensor, *, rate_hz: float = 15.0, start_seconds: float = 10.0, end_seconds: float = 500.0
+    arms: Tensor,
+    onsets: Tensor,
+    *,
+    rate_hz: float = 15.0,
+    start_seconds: float = 10.0,
+    end_seconds: float = 500.0,
+    order: int = 2,
+    sigma_seconds: float = 0.3,
 ) -> Tensor:
     """``BeatAlign`` of BEAT (2022): onsets against minima of how fast the right wrist's Euler angles change.
 
@@ -249,17 +256,19 @@ def beat2022_alignment(
         rate_hz: Frames per second.
         start_seconds: Where the clip starts.
         end_seconds: Where it ends.
+        order: Frames on both sides that a minimum lies below.
+        sigma_seconds: How far from an onset a beat still counts.
 
     Returns:
         A float64 scalar. Clips count alike.
     """
-    beats = beat2022_beats(arms, rate_hz=rate_hz, start_seconds=start_seconds, end_seconds=end_seconds)
+    beats = beat2022_beats(arms, rate_hz=rate_hz, start_seconds=start_seconds, end_seconds=end_seconds, order=order)
     heard = onsets.double() * _HOP_SAMPLES / 22_050
-    return beat_consistency(heard, beats[1].double() / rate_hz, sigma_seconds=0.3)
+    return beat_consistency(heard, beats[1].double() / rate_hz, sigma_seconds=sigma_seconds)
 
 
 def beat2022_beats(
-    arms: Tensor, *, rate_hz: float = 15.0, start_seconds: float = 10.0, end_seconds: float = 500.0
+    arms: Tensor, *, rate_hz: float = 15.0, start_seconds: float = 10.0, end_seconds: float = 500.0, order: int = 2
 ) -> list[Tensor]:
     """Minima of right elbow, right wrist and left wrist, in frames; only the right wrist's are scored.
 
@@ -268,8 +277,8 @@ def beat2022_beats(
     check_shape("arms", arms, "T 18")
     steps = arms.diff(dim=0)
     moved = torch.stack([torch.linalg.vector_norm(steps[:, i : i + 3], dim=-1) for i in (3, 6, 15)], dim=-1)
-    cut = speed_minima(moved[round(start_seconds * rate_hz) : round(end_seconds * rate_hz), :2], 2)
-    whole = speed_minima(moved[:, 2:], 2)
+    cut = speed_minima(moved[round(start_seconds * rate_hz) : round(end_seconds * rate_hz), :2], order)
+    whole = speed_minima(moved[:, 2:], order)
     return [minima.nonzero().flatten() for minima in (*cut.T, *whole.T)]
 
 
