@@ -64,7 +64,7 @@ MODELS = {
             task="speech to motion",
             repository=None,
             elsewhere="inside the package",
-            megabytes=8,
+            megabytes=6,
             terms=Terms(_OURS, _OURS, _PROCEDURAL),
         ),
         Published(

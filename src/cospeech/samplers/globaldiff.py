@@ -64,7 +64,7 @@ class GlobalDiffSampler:
     def __post_init__(self) -> None:
         if self.seams not in ("ramp", "flat"):
             raise ValueError(f"Unknown seams {self.seams!r}; choose from ramp, flat.")
-        self.foppas  # noqa: B018 (its own errors, early)
+        _ = self.foppas  # its own errors, early
 
     @property
     def steps(self) -> StepTable:
