@@ -94,6 +94,6 @@ def size(model: Published) -> str:
     Example:
         >>> from cospeech.hub import MODELS
         >>> size(MODELS["cospeech-tiny"])
-        '8 MB'
+        '6 MB'
     """
     return "unknown" if model.megabytes is None else f"{model.megabytes} MB"
