@@ -30,10 +30,12 @@ from cospeech.rotations import rot6d_to_matrix
 __all__ = [
     "CamnLosses",
     "DiscoLosses",
+    "balancing_weights",
     "camn_losses",
     "content_labels",
     "disco_losses",
     "draw_balanced",
+    "first_frames",
     "label_contrast",
     "rhythm_labels",
     "upper_body_motion",
@@ -41,6 +43,7 @@ __all__ = [
 
 _LABELLED_JOINTS = 21  # joints 0 to 20, which leaves out the right wrist, as published
 _REACH = 5  # frames to either side of a beat in which nothing is slower
+_ROUNDS = 100  # of k-means, by which clusters of windows have settled
 
 
 class CamnLosses(NamedTuple):
@@ -90,7 +93,7 @@ def upper_body_motion(batch: EmageBatch) -> Tensor:
 
 
 def camn_losses(
-    model: CamnModel, motion: Tensor, waveform: Tensor, speaker: Tensor, *, seeded: bool = True
+    model: CamnModel, motion: Tensor, waveform: Tensor, speaker: Tensor, *, seeded: bool | Tensor = True
 ) -> CamnLosses:
     """The term of one step.
 
@@ -99,14 +102,14 @@ def camn_losses(
         motion: The truth, ``(B, F, 258)``; see ``upper_body_motion``.
         waveform: ``(B, S)``, of the same time.
         speaker: ``(B,)``.
-        seeded: Whether the network is shown the first frames. What is known of the published training does not tell;
-            without, it learns what it is asked for when nobody gives a beginning.
+        seeded: Whether the network is shown the first frames; or for each window, ``(B,)``. The published training
+            always shows them, though the published program then generates without: a network that was shown them
+            always has not learned what it is asked for when nobody gives a beginning.
 
     Raises:
         ValueError: If the audio is shorter than the motion, or a shape does not fit.
     """
-    seed = motion[:, : model.config.seed_frames] if seeded else None
-    return CamnLosses(_angle(model(waveform, speaker, seed), motion))
+    return CamnLosses(_angle(model(waveform, speaker, first_frames(model, motion, seeded)), motion))
 
 
 def disco_losses(
@@ -117,7 +120,7 @@ def disco_losses(
     *,
     content: Tensor,
     rhythm: Tensor,
-    seeded: bool = True,
+    seeded: bool | Tensor = True,
 ) -> DiscoLosses:
     """The terms of one step.
 
@@ -133,10 +136,24 @@ def disco_losses(
     Raises:
         ValueError: As for ``camn_losses``.
     """
-    output = model(waveform, speaker, motion[:, : model.config.seed_frames] if seeded else None)
+    output = model(waveform, speaker, first_frames(model, motion, seeded))
     return DiscoLosses(
         _angle(output.motion, motion), label_contrast(output.content, content), label_contrast(output.rhythm, rhythm)
     )
+
+
+def first_frames(model: CamnModel | DiscoModel, motion: Tensor, seeded: bool | Tensor) -> Tensor | None:
+    """What a network is shown of the truth ``(B, F, 258)``; nothing is all zeros, to it.
+
+    Args:
+        model: Tells how many frames.
+        motion: As for ``camn_losses``.
+        seeded: As for ``camn_losses``.
+    """
+    if isinstance(seeded, bool):
+        return motion[:, : model.config.seed_frames] if seeded else None
+    check_shape("seeded", seeded, f"{len(motion)}")
+    return motion[:, : model.config.seed_frames] * seeded[:, None, None]
 
 
 def label_contrast(features: Tensor, labels: Tensor) -> Tensor:
@@ -165,40 +182,69 @@ def label_contrast(features: Tensor, labels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def content_labels(axis_angle: Tensor, *, num_clusters: int = 10, generator: torch.Generator | None = None) -> Tensor:
+def content_labels(
+    axis_angle: Tensor,
+    *,
+    num_clusters: int = 10,
+    generator: torch.Generator | None = None,
+    num_fitted: int | None = None,
+) -> Tensor:
     """Which windows hold similar poses: clusters of their axis-angles.
 
     Args:
         axis_angle: Local rotations of all windows of the training, radians, ``(N, T, J, 3)``, of which 21 joints count.
         num_clusters: Labels.
         generator: Where k-means begins.
+        num_fitted: How many windows, from the first on, make the clusters; the others go to the nearest one. All by
+            default, which the published labels took, those to test with included.
 
     Returns:
         Labels from 0, ``(N,)``.
     """
     check_shape("axis_angle", axis_angle, "N T J 3")
-    return _clusters(axis_angle[:, :, :_LABELLED_JOINTS].flatten(1), num_clusters, generator)
+    return _clusters(axis_angle[:, :, :_LABELLED_JOINTS].flatten(1), num_clusters, generator, num_fitted)
 
 
 @torch.no_grad()
-def rhythm_labels(axis_angle: Tensor, *, num_clusters: int = 10, generator: torch.Generator | None = None) -> Tensor:
+def rhythm_labels(
+    axis_angle: Tensor,
+    *,
+    num_clusters: int = 10,
+    generator: torch.Generator | None = None,
+    num_fitted: int | None = None,
+) -> Tensor:
     """Which windows have their beats alike: clusters of where joints come to rest.
 
-    A joint rests in a frame if within five frames before and after it does not turn less from frame to frame. What is
-    known of the published labels does not tell whether each joint or each number has its own speed; here a joint has.
+    A joint rests in a frame if within five frames before and after it does not turn less from frame to frame; the first
+    and the last five frames hold no rest.
 
     Args:
-        axis_angle: As for ``content_labels``.
+        axis_angle: As for ``content_labels``, of at least 12 frames.
         num_clusters: Labels.
         generator: Where k-means begins.
+        num_fitted: As for ``content_labels``.
 
     Returns:
         Labels from 0, ``(N,)``.
     """
     check_shape("axis_angle", axis_angle, "N T J 3")
+    if axis_angle.shape[1] < 2 * _REACH + 2:
+        raise ValueError(f"`axis_angle` must hold at least {2 * _REACH + 2} frames; got {axis_angle.shape[1]}.")
     speed = axis_angle[:, :, :_LABELLED_JOINTS].diff(dim=1).norm(dim=-1).transpose(1, 2)
-    slowest = -F.max_pool1d(-speed, 2 * _REACH + 1, stride=1, padding=_REACH)
-    return _clusters((speed == slowest).float().flatten(1), num_clusters, generator)
+    slowest = -F.max_pool1d(-speed, 2 * _REACH + 1, stride=1)
+    rests = speed[..., _REACH:-_REACH] == slowest
+    return _clusters(rests.float().flatten(1), num_clusters, generator, num_fitted)
+
+
+def balancing_weights(labels: Tensor) -> Tensor:
+    """How often rows are to be drawn so that every label is as likely as any other: ``(N,)``, for labels ``(N,)``.
+
+    Example:
+        >>> balancing_weights(torch.tensor([0, 0, 3]))
+        tensor([0.5000, 0.5000, 1.0000], dtype=torch.float64)
+    """
+    check_shape("labels", labels, "N")
+    return 1 / labels.bincount()[labels].double()
 
 
 def draw_balanced(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -209,8 +255,7 @@ def draw_balanced(labels: Tensor, count: int, generator: torch.Generator) -> Ten
         count: Rows to draw, with repetition.
         generator: On the CPU.
     """
-    weights = 1 / labels.bincount()[labels].double()
-    return torch.multinomial(weights, count, replacement=True, generator=generator)
+    return torch.multinomial(balancing_weights(labels), count, replacement=True, generator=generator)
 
 
 def _angle(predicted: Tensor, motion: Tensor) -> Tensor:
@@ -223,5 +268,6 @@ def _angle(predicted: Tensor, motion: Tensor) -> Tensor:
     return geodesic_loss(said, truth)
 
 
-def _clusters(vectors: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    return nearest_codes(vectors, kmeans_codes(vectors, count, generator=generator))
+def _clusters(vectors: Tensor, count: int, generator: torch.Generator | None, num_fitted: int | None) -> Tensor:
+    codes = kmeans_codes(vectors[:num_fitted], count, generator=generator, num_rounds=_ROUNDS)
+    return nearest_codes(vectors, codes)

@@ -97,7 +97,8 @@ def train(
     first = load_checkpoint(newest, progress, **here) if newest else 0
 
     place = (run.batch_size, run.seed, process, num_processes)
-    order = ShardOrder(task.shard_sizes, *place) if task.shard_sizes else BatchOrder(task.num_items, *place)
+    weights = task.item_weights
+    order = ShardOrder(task.shard_sizes, *place) if task.shard_sizes else BatchOrder(task.num_items, *place, weights)
     batches = iter(_loader(task, order, run, range(first * run.accumulate, run.steps * run.accumulate)))
     accelerator.init_trackers("cospeech")
     journal = Journal(folder, accelerator, first_step=first, total_steps=run.steps)

@@ -1,8 +1,9 @@
 """Which items make which batch: a function of the seed and of the batch's number, so there is no position to keep.
 
-Each epoch is a permutation of all items, and epochs follow each other without a gap: a batch may straddle two. The
-batch of ``num_processes`` processes is one run of that order, cut into one piece for each. So two processes see what
-one process with batches twice as large would see, and a resumed training sees what it would have seen.
+Each epoch is a permutation of all items, or as many draws of them by weight, and epochs follow each other without a
+gap: a batch may straddle two. The batch of ``num_processes`` processes is one run of that order, cut into one piece for
+each. So two processes see what one process with batches twice as large would see, and a resumed training sees what it
+would have seen.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class BatchOrder(NamedTuple):
         seed: Of the permutations.
         process: Number of this process.
         num_processes: How many there are.
+        weights: How likely items are to be drawn, ``(num_items,)``; an epoch then holds an item never, once or more
+            often. None has each of them once.
 
     Example:
         >>> whole = BatchOrder(10, 4, seed=0)
@@ -41,18 +44,22 @@ class BatchOrder(NamedTuple):
     seed: int
     process: int = 0
     num_processes: int = 1
+    weights: Tensor | None = None
 
     def items(self, number: int) -> list[int]:
         """The items of this process's batch ``number``, from 0."""
         first = (number * self.num_processes + self.process) * self.batch_size
         places = range(first, first + self.batch_size)
-        return [
-            int(_permutation(self.num_items, self.seed, at // self.num_items)[at % self.num_items]) for at in places
-        ]
+        return [int(self._epoch(at // self.num_items)[at % self.num_items]) for at in places]
 
     def epoch(self, number: int) -> float:
         """How often each item has been seen before batch ``number``."""
         return number * self.num_processes * self.batch_size / self.num_items
+
+    def _epoch(self, epoch: int) -> Tensor:
+        if self.weights is None:
+            return _permutation(self.num_items, self.seed, epoch)
+        return _weighted_draws(self.weights, self.seed, epoch)
 
 
 class ShardOrder(NamedTuple):
@@ -116,6 +123,14 @@ class NumberedBatches(Dataset[Any]):
     def __init__(self, task: TrainingTask, order: BatchOrder | ShardOrder):
         if order.num_items < 1:
             raise ValueError("There is nothing to learn from: the task has no items. Look at the data's report.")
+        if task.item_weights is not None:
+            if isinstance(order, ShardOrder):
+                raise ValueError("`item_weights` must be None for shards that are visited one after another.")
+            if task.item_weights.shape != (order.num_items,):
+                found = tuple(task.item_weights.shape)
+                raise ValueError(
+                    f"`item_weights` must have shape ({order.num_items},), one for each item; got {found}."
+                )
         self.task, self.order = task, order
 
     def __getitem__(self, number: int) -> Any:
@@ -149,3 +164,8 @@ def _windows_of(order: ShardOrder, epoch: int) -> list[int]:
 @lru_cache(maxsize=2)
 def _permutation(num_items: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(num_items, generator=seeded(seed, epoch))
+
+
+@lru_cache(maxsize=2)  # a tensor is known by its identity
+def _weighted_draws(weights: Tensor, seed: int, epoch: int) -> Tensor:
+    return torch.multinomial(weights, len(weights), replacement=True, generator=seeded(seed, epoch))

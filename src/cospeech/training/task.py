@@ -45,6 +45,8 @@ class TrainingTask(ABC):
         num_held_out: Windows or clips to judge by.
         shard_sizes: Of items that lie in shards far away, how many each holds: shards are then visited one after
             another. () has all items at hand.
+        item_weights: How likely items are to be drawn, ``(num_items,)``, in an order that draws them with repetition;
+            None has each of them once an epoch.
 
     Example:
         >>> class Line(TrainingTask):
@@ -62,6 +64,7 @@ class TrainingTask(ABC):
     num_items: int
     num_held_out: int
     shard_sizes: tuple[int, ...] = ()
+    item_weights: Tensor | None = None
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from cospeech.data import MotionWindow, WindowShards
 from cospeech.data.hearing import feature_dim
 from cospeech.data.prepare import PreparedReport, WindowMaker, prepare
 from cospeech.data.sources import Beat2Source, FilesSource, NpzFolderSource, ProceduralSource, Source
-from cospeech.data.streaming import RemoteShards
+from cospeech.data.streaming import RemoteWindows
 from cospeech.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from cospeech.skeleton import SMPLX, global_to_local
 
@@ -99,7 +100,7 @@ class WindowData:
     def open(self) -> HeldWindows:
         """The windows, prepared where missing."""
         if self.stream:
-            far = RemoteShards(self.prepared, self.cache)
+            far = RemoteWindows(self.prepared, self.cache)
             return HeldWindows(far, range(len(far)), far, [], shard_sizes=tuple(far.shard_sizes))
         main_process_first(self.prepare)
         shards = WindowShards(self.prepared)
@@ -121,6 +122,18 @@ class WindowData:
         changes = {"source": source, "cut": cut, "held_out": "none", "prepare_workers": 0}
         return dataclasses.replace(self, prepared=str(folder / "windows"), stream=False, **changes)  # type: ignore[arg-type]
 
+    def fingerprint(self) -> str:
+        """Sixteen letters that change whenever the prepared windows or their order do.
+
+        Raises:
+            OSError: If they are not prepared, or far away.
+        """
+        folders = [self.prepared] if self.held_out in ("none", "tenths") else [self.prepared, self._held_folder]
+        digest = hashlib.sha256(self.held_out.encode())
+        for folder in folders:  # the index has settings, and the SHA-256 of each shard
+            digest.update((Path(folder) / "index.json").read_bytes())
+        return digest.hexdigest()[:16]
+
     @property
     def _held_folder(self) -> str:
         return f"{self.prepared}-{self.held_out}"
@@ -131,9 +144,9 @@ class HeldWindows:
 
     def __init__(
         self,
-        train: WindowShards | RemoteShards,
+        train: WindowShards | RemoteWindows,
         train_rows: Sequence[int],
-        held: WindowShards | RemoteShards,
+        held: WindowShards | RemoteWindows,
         held_rows: Sequence[int],
         *,
         shard_sizes: tuple[int, ...] = (),
