@@ -35,6 +35,7 @@ __all__ = [
     "load_recording",
     "load_rest_joints",
     "mirror_window",
+    "read_semantic_intervals",
     "read_semantic_scores",
     "read_split",
     "window_starts",
@@ -49,12 +50,15 @@ class Recording(NamedTuple):
     Attributes:
         name: The file's name without suffix, such as ``2_scott_0_1_1``.
         speaker: Number in the data set, from 1.
-        axis_angle: Global rotations, radians, ``(F, J, 3)``, float32.
+        axis_angle: Global rotations, radians, ``(F, J, 3)``, float32; of BEAT, version 1, as ``BeatSource`` says.
         translation: Metres, ``(F, 3)``.
         expressions: ``(F, 100)``.
         betas: Body shape, ``(300,)``.
         semantic: How much each frame's gesture means, ``(F,)``; zero where the data set says nothing.
         waveform: 16 kHz mono, ``(S,)``.
+        rate_hz: Frames per second.
+        departure: How far each frame's angles are from the mean pose, degrees, mean over all angles, ``(F,)``; None
+            where nobody has measured.
     """
 
     name: str
@@ -65,13 +69,15 @@ class Recording(NamedTuple):
     betas: Tensor
     semantic: Tensor
     waveform: Tensor
+    rate_hz: float = FRAME_RATE_HZ
+    departure: Tensor | None = None
 
 
 class MotionWindow(NamedTuple):
     """One window, or with a leading axis a batch of them.
 
     Attributes:
-        axis_angle: Global rotations, radians, ``(T, J, 3)``.
+        axis_angle: Rotations as in the recording, global ones but for BEAT, version 1; radians, ``(T, J, 3)``.
         translation: Metres, ``(T, 3)``.
         expressions: ``(T, E)``.
         semantic: ``(T,)``.
@@ -163,9 +169,24 @@ def read_semantic_scores(path: str | os.PathLike[str], num_frames: int) -> Tenso
     from scipy.interpolate import interp1d
 
     points = []
+    for start, end, score in read_semantic_intervals(path):
+        points += [(start + 1e-4, score), (end - 1e-4, score)]
+    if not points:
+        return torch.zeros(num_frames)
+    scores = interp1d(*zip(*points, strict=True), fill_value="extrapolate")
+    return torch.from_numpy(np.asarray(scores(np.linspace(0, num_frames / FRAME_RATE_HZ, num_frames)))).float()
+
+
+def read_semantic_intervals(path: str | os.PathLike[str]) -> list[tuple[float, float, float]]:
+    """Start and end in seconds, and the score, of each line of a BEAT annotation; none if there is no file.
+
+    Raises:
+        MotionFileError: If a line holds no numbers where they should be.
+    """
+    found = []
     if Path(path).exists():
         for number, line in enumerate(Path(path).read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-            fields = line.split()
+            fields = line.split("\t") if "\t" in line else line.split()
             if len(fields) >= 5:
                 try:
                     start, end, score = float(fields[1]), float(fields[2]), float(fields[4])
@@ -173,11 +194,8 @@ def read_semantic_scores(path: str | os.PathLike[str], num_frames: int) -> Tenso
                     start = end = score = float("nan")
                 if not np.isfinite([start, end, score]).all():
                     raise MotionFileError(f"{path}: expected start, end and score in line {number}; got {line!r}.")
-                points += [(start + 1e-4, score), (end - 1e-4, score)]
-    if not points:
-        return torch.zeros(num_frames)
-    scores = interp1d(*zip(*points, strict=True), fill_value="extrapolate")
-    return torch.from_numpy(np.asarray(scores(np.linspace(0, num_frames / FRAME_RATE_HZ, num_frames)))).float()
+                found.append((start, end, score))
+    return found
 
 
 def window_starts(num_frames: int, *, window_frames: int = 60, stride_frames: int = 20) -> range:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from cospeech.audio import ProsodyFeatures, SpeechEncoder
+from cospeech.audio import ProsodyConfig, ProsodyFeatures, SpeechEncoder
 from cospeech.audio.diffsheg import HubertTrack, diffsheg_mel
 from cospeech.data.beat2 import FRAME_RATE_HZ, SAMPLE_RATE_HZ
 
@@ -39,8 +39,8 @@ def feature_dim(name: str) -> int:
     return int(silence[1]) if silence else _DIMS[name]
 
 
-def make_hearing(name: str) -> Hearing | None:
-    """What makes the features of this name; None for "none".
+def make_hearing(name: str, frame_rate_hz: float = FRAME_RATE_HZ) -> Hearing | None:
+    """What makes the features of this name, as many a second as there are frames of motion; None for "none".
 
     Raises:
         ValueError: If there are none of this name.
@@ -51,29 +51,36 @@ def make_hearing(name: str) -> Hearing | None:
     if name == "none":
         return None
     if name == "prosody":
-        return ProsodyFeatures()
+        return _prosody(frame_rate_hz)
     if name == "wavlm":
-        return SpeechEncoder.load()
+        return SpeechEncoder.load(frame_rate_hz=frame_rate_hz)
     if name == "diffsheg-prosody":
-        return _DiffSHEG(ProsodyFeatures())
+        return _DiffSHEG(_prosody(frame_rate_hz), frame_rate_hz)
     if name == "diffsheg-hubert":
-        track, frames = HubertTrack.load(), _num_frames
-        return _DiffSHEG(lambda windows: torch.stack([track(window, frames(windows)) for window in windows]))
-    return lambda waveform: torch.zeros(len(waveform), _num_frames(waveform), dim)
+        track = HubertTrack.load()
+        return _DiffSHEG(
+            lambda windows: torch.stack([track(window, _num_frames(windows, frame_rate_hz)) for window in windows]),
+            frame_rate_hz,
+        )
+    return lambda waveform: torch.zeros(len(waveform), _num_frames(waveform, frame_rate_hz), dim)
 
 
 class _DiffSHEG:
     """DiffSHEG's mel bands and speech track, side by side."""
 
-    def __init__(self, track: Hearing):
-        self.track = track
+    def __init__(self, track: Hearing, frame_rate_hz: float):
+        self.track, self.frame_rate_hz = track, frame_rate_hz
 
     @torch.no_grad()
     def __call__(self, waveform: Tensor) -> Tensor:
-        mel = diffsheg_mel(waveform, SAMPLE_RATE_HZ, frame_rate_hz=FRAME_RATE_HZ)
-        mel = mel[:, torch.arange(_num_frames(waveform)).clamp_max(mel.shape[1] - 1)]
+        mel = diffsheg_mel(waveform, SAMPLE_RATE_HZ, frame_rate_hz=self.frame_rate_hz)
+        mel = mel[:, torch.arange(_num_frames(waveform, self.frame_rate_hz)).clamp_max(mel.shape[1] - 1)]
         return torch.cat([mel, self.track(waveform)], dim=-1)
 
 
-def _num_frames(waveform: Tensor) -> int:
-    return round(waveform.shape[1] * FRAME_RATE_HZ / SAMPLE_RATE_HZ)
+def _prosody(frame_rate_hz: float) -> ProsodyFeatures:
+    return ProsodyFeatures(ProsodyConfig(frame_rate_hz=frame_rate_hz))
+
+
+def _num_frames(waveform: Tensor, frame_rate_hz: float) -> int:
+    return round(waveform.shape[1] * frame_rate_hz / SAMPLE_RATE_HZ)

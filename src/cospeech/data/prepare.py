@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from cospeech.data.beat2 import FRAME_RATE_HZ, SAMPLE_RATE_HZ, Recording
+from cospeech.data.beat2 import SAMPLE_RATE_HZ, Recording
 from cospeech.data.hearing import feature_dim, make_hearing
 from cospeech.data.jobs import run_jobs
 from cospeech.data.shards import write_shard
@@ -45,12 +45,12 @@ class TakeRules:
         for name in ("axis_angle", "translation", "expressions", "semantic", "waveform"):
             if not bool(getattr(recording, name).isfinite().all()):
                 return f"not finite: {name}"
-        frames, samples = len(recording.translation), len(recording.waveform)
-        if frames < self.min_seconds * FRAME_RATE_HZ:
-            return f"short: {frames / FRAME_RATE_HZ:.2f} s, at least {self.min_seconds:g} s are wanted"
-        if samples < frames / FRAME_RATE_HZ * SAMPLE_RATE_HZ - SAMPLE_RATE_HZ / FRAME_RATE_HZ:
-            return f"sound of {samples / SAMPLE_RATE_HZ:.2f} s under motion of {frames / FRAME_RATE_HZ:.2f} s"
-        speed = float(recording.translation.diff(dim=0).norm(dim=-1).max()) * FRAME_RATE_HZ
+        frames, samples, rate_hz = len(recording.translation), len(recording.waveform), recording.rate_hz
+        if frames < self.min_seconds * rate_hz:
+            return f"short: {frames / rate_hz:.2f} s, at least {self.min_seconds:g} s are wanted"
+        if samples < frames / rate_hz * SAMPLE_RATE_HZ - SAMPLE_RATE_HZ / rate_hz:
+            return f"sound of {samples / SAMPLE_RATE_HZ:.2f} s under motion of {frames / rate_hz:.2f} s"
+        speed = float(recording.translation.diff(dim=0).norm(dim=-1).max()) * rate_hz
         if speed > self.max_speed:
             return f"jumps: the root moves at {speed:.1f} m/s, at most {self.max_speed:g} are believed"
         if float((recording.waveform == 0).float().mean()) > self.max_silence:
@@ -76,12 +76,15 @@ class WindowMaker:
         window_frames: Frames of a window.
         stride_frames: From one window to the next.
         features: Of the speech, a name of ``cospeech.data.hearing``.
+        least_departure: Windows whose angles are nearer than this to the mean pose, degrees, are left out, where the
+            source measures it; see ``BeatSource``.
         rules: Which takes are left out.
     """
 
     window_frames: int = 60
     stride_frames: int = 20
     features: str = "none"
+    least_departure: float = 0.0
     rules: TakeRules = TakeRules()
 
     def __post_init__(self) -> None:
@@ -93,8 +96,16 @@ class WindowMaker:
 
     def write(self, takes: list[Recording], path: Path) -> int:
         """See ``ShardMaker``."""
-        cut = {"window_frames": self.window_frames, "stride_frames": self.stride_frames}
-        return write_shard(takes, path, features=make_hearing(self.features), **cut)
+        if not takes:
+            return 0
+        return write_shard(
+            takes,
+            path,
+            window_frames=self.window_frames,
+            stride_frames=self.stride_frames,
+            features=make_hearing(self.features, takes[0].rate_hz),
+            least_departure=self.least_departure,
+        )
 
 
 class PreparedReport(NamedTuple):

@@ -36,6 +36,7 @@ def write_shards(
     window_frames: int = 60,
     stride_frames: int = 20,
     features: Callable[[Tensor], Tensor] | None = None,
+    least_departure: float = 0.0,
     shard_frames: int = 200_000,
 ) -> int:
     """Cut recordings into windows and store them.
@@ -47,6 +48,7 @@ def write_shards(
         stride_frames: From one window to the next.
         features: Makes features ``(W, T, C)`` of the windows ``(W, S)`` of a recording, for example
             ``cospeech.data.FeatureCache``; none are stored by default.
+        least_departure: Windows whose mean ``departure`` is smaller, degrees, are left out.
         shard_frames: A shard is closed once it holds so many frames; the default is about 300 MB with its audio.
 
     Returns:
@@ -59,10 +61,10 @@ def write_shards(
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.glob("*.safetensors")):
         raise FileExistsError(f"{folder} holds shards already; choose another folder or remove them.")
-    settings = {"window_frames": window_frames, "stride_frames": stride_frames}
+    settings: dict[str, float] = {"window_frames": window_frames, "stride_frames": stride_frames}
     total, number, held, frames = 0, 0, list[_Piece](), 0
     for recording in recordings:
-        piece = _cut(recording, window_frames, stride_frames, features)
+        piece = _cut(recording, window_frames, stride_frames, features, least_departure)
         held, frames, total = [*held, piece], frames + len(recording.translation), total + len(piece.starts)
         if frames >= shard_frames:
             _write(held, folder / f"{number:05d}.safetensors", settings)
@@ -79,6 +81,7 @@ def write_shard(
     window_frames: int = 60,
     stride_frames: int = 20,
     features: Callable[[Tensor], Tensor] | None = None,
+    least_departure: float = 0.0,
 ) -> int:
     """Cut recordings into windows and store them in one file, which appears whole or not at all.
 
@@ -87,7 +90,7 @@ def write_shard(
     Returns:
         The number of windows.
     """
-    pieces = [_cut(recording, window_frames, stride_frames, features) for recording in recordings]
+    pieces = [_cut(recording, window_frames, stride_frames, features, least_departure) for recording in recordings]
     _write(pieces, Path(path), {"window_frames": window_frames, "stride_frames": stride_frames})
     return sum(len(piece.starts) for piece in pieces)
 
@@ -167,7 +170,8 @@ class WindowShard:
     def __init__(self, path: Path, windows: Tensor, metadata: dict[str, Any]):
         self.path, self.windows = path, windows
         self.window_frames = int(metadata["window_frames"])
-        self.window_samples = _samples(self.window_frames)
+        self.rate_hz = float(metadata.get("rate_hz", FRAME_RATE_HZ))
+        self.window_samples = _samples(self.window_frames, self.rate_hz)
         self.names: list[str] = metadata["names"]
         self._file: Any = None
 
@@ -188,28 +192,43 @@ class WindowShard:
         return self.__dict__ | {"_file": None}
 
 
-def _samples(num_frames: int) -> int:
-    return frames_to_samples(num_frames, rate_hz=SAMPLE_RATE_HZ, frame_rate_hz=FRAME_RATE_HZ)
+def _samples(num_frames: int, frame_rate_hz: float) -> int:
+    return frames_to_samples(num_frames, rate_hz=SAMPLE_RATE_HZ, frame_rate_hz=frame_rate_hz)
 
 
 def _cut(
-    recording: Recording, window_frames: int, stride_frames: int, features: Callable[[Tensor], Tensor] | None
+    recording: Recording,
+    window_frames: int,
+    stride_frames: int,
+    features: Callable[[Tensor], Tensor] | None,
+    least_departure: float,
 ) -> _Piece:
-    starts = window_starts(len(recording.translation), window_frames=window_frames, stride_frames=stride_frames)
+    starts: Sequence[int] = window_starts(
+        len(recording.translation), window_frames=window_frames, stride_frames=stride_frames
+    )
+    if recording.departure is not None:
+        departure = recording.departure
+        starts = [s for s in starts if float(departure[s : s + window_frames].mean()) >= least_departure]
     if features is None or not len(starts):
         return _Piece(recording, starts, torch.zeros(len(starts), window_frames, 0))
-    length = _samples(window_frames)
-    windows = torch.stack([recording.waveform[_samples(frame) :][:length] for frame in starts])
-    return _Piece(recording, starts, features(windows))
+    length = _samples(window_frames, recording.rate_hz)
+    firsts = [_samples(start, recording.rate_hz) for start in starts]
+    return _Piece(recording, starts, features(torch.stack([recording.waveform[s : s + length] for s in firsts])))
 
 
-def _write(pieces: Sequence[_Piece], path: Path, settings: dict[str, int]) -> None:
+def _write(pieces: Sequence[_Piece], path: Path, settings: dict[str, float]) -> None:
     pieces = [piece for piece in pieces if len(piece.starts)]
     if not pieces:
         return
+    rates = {piece.recording.rate_hz for piece in pieces}
+    if len(rates) > 1:
+        raise ValueError(
+            f"`recordings` must share one frame rate; got {', '.join(f'{r:g}' for r in sorted(rates))} Hz."
+        )
+    rate_hz = rates.pop()
     rows, frame, sample = [], 0, 0
     for number, (recording, starts, _) in enumerate(pieces):
-        rows += [(frame + start, sample + _samples(start), number, recording.speaker) for start in starts]
+        rows += [(frame + start, sample + _samples(start, rate_hz), number, recording.speaker) for start in starts]
         frame += len(recording.translation)
         sample += len(recording.waveform)
     tensors = {
@@ -220,7 +239,7 @@ def _write(pieces: Sequence[_Piece], path: Path, settings: dict[str, int]) -> No
     tensors["windows"] = torch.tensor(rows)
     names = [piece.recording.name for piece in pieces]
     # One entry alone: several come in another order in each process, and equal shards shall be equal files.
-    metadata = {_FORMAT: json.dumps(settings | {"names": names})}
+    metadata = {_FORMAT: json.dumps(settings | {"rate_hz": rate_hz, "names": names})}
     with atomic_path(path) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=metadata)
 
