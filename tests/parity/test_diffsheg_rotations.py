@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from cospeech.data.beat import beat_axis_angle
 from cospeech.rotations import (
     axis_angle_to_matrix,
     axis_angle_to_quaternion,
@@ -53,3 +54,10 @@ def test_from_euler(case):
     matrix = euler_to_matrix(case.inputs["euler"], "XYZ")
     assert_within(matrix_to_euler(matrix, "XYZ"), case.outputs["euler_back"])
     assert_within(matrix_to_axis_angle(matrix), short_way(case.outputs["axis_angle_from_euler"]))
+
+
+@pytest.mark.case("diffsheg_rotation")
+def test_axis_angles_to_learn_from(case):
+    """Not the short way: means and deviations were taken of these numbers."""
+    matrix = euler_to_matrix(case.inputs["euler"], "XYZ")
+    assert_within(beat_axis_angle(matrix_to_axis_angle(matrix)), case.outputs["axis_angle_from_euler"])
