@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cospeech.training.tasks.camn import CamnTask, DiscoTask
 from cospeech.training.tasks.diffsheg import DiffSHEGTask
 from cospeech.training.tasks.emage import EmageGlobalMotionTask, EmageTransformerTask, EmageVQVAETask
 from cospeech.training.tasks.globaldiff import GlobalDiffDenoiserTask, GlobalDiffSpeechTask, MaskedVAETask
@@ -16,6 +17,8 @@ TASKS: dict[str, type[Any]] = {
     "emage-vqvae": EmageVQVAETask,
     "emage-global-motion": EmageGlobalMotionTask,
     "emage-transformer": EmageTransformerTask,
+    "camn": CamnTask,
+    "disco": DiscoTask,
     "globaldiff-vae": MaskedVAETask,
     "globaldiff-speech": GlobalDiffSpeechTask,
     "globaldiff-denoiser": GlobalDiffDenoiserTask,

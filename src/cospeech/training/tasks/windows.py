@@ -16,7 +16,7 @@ from cospeech.data import MotionWindow, WindowShards
 from cospeech.data.hearing import feature_dim
 from cospeech.data.prepare import PreparedReport, WindowMaker, prepare
 from cospeech.data.sources import Beat2Source, FilesSource, NpzFolderSource, ProceduralSource, Source
-from cospeech.data.streaming import RemoteWindows
+from cospeech.data.streaming import RemoteShards
 from cospeech.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from cospeech.skeleton import SMPLX, global_to_local
 
@@ -100,7 +100,7 @@ class WindowData:
     def open(self) -> HeldWindows:
         """The windows, prepared where missing."""
         if self.stream:
-            far = RemoteWindows(self.prepared, self.cache)
+            far = RemoteShards(self.prepared, self.cache)
             return HeldWindows(far, range(len(far)), far, [], shard_sizes=tuple(far.shard_sizes))
         main_process_first(self.prepare)
         shards = WindowShards(self.prepared)
@@ -144,9 +144,9 @@ class HeldWindows:
 
     def __init__(
         self,
-        train: WindowShards | RemoteWindows,
+        train: WindowShards | RemoteShards,
         train_rows: Sequence[int],
-        held: WindowShards | RemoteWindows,
+        held: WindowShards | RemoteShards,
         held_rows: Sequence[int],
         *,
         shard_sizes: tuple[int, ...] = (),
