@@ -96,6 +96,8 @@ SMALL = {
     "globaldiff-denoiser": ["run.steps=2", "task.model.hidden_dim=32"],
     "diffsheg": ["run.steps=2", "task.model.num_layers=1", "run.batch_size=2"],
     "tae": ["run.steps=2", "task.model.hidden_dim=16"],
+    "camn": ["run.steps=2", "task.model.hidden_dim=16", "run.batch_size=2"],
+    "disco": ["run.steps=2", "task.model.hidden_dim=16", "run.batch_size=2"],
     "streamer": ["run.steps=2", "task.model.num_layers=1"],
 }
 
