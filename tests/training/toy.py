@@ -1,13 +1,18 @@
 """A training that takes milliseconds and draws from everything that a training can draw from; also a program.
 
-    python toy.py KIND:FOLDER:STEPS:BATCH ...   # one after the other; processes are counted as torchrun does
+    python toy.py KIND:FOLDER:STEPS:BATCH[:OPTIONS] ...   # one after the other; processes are counted as torchrun does
 
-Kinds: ``noisy``, ``slow`` (noisy, with a pause in each pass), ``plain`` (draws nothing but the order of items).
+Kinds: ``noisy``, ``slow`` (noisy, with a pause in each pass), ``plain`` (draws nothing but the order of items),
+``broken`` (noisy; the last process's loss is infinite in step 7). Options are those of the run, as JSON.
+``cut:FROM:TO:STEP`` copies a run as it was after some step.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -19,9 +24,31 @@ import torch
 from accelerate import PartialState
 from torch import Tensor, nn
 
+from cospeech.hub import save_tensors
+from cospeech.training.checkpoint import find_checkpoints
 from cospeech.training.config import OptimizerConfig, RunConfig, ScheduleConfig
 from cospeech.training.loop import train
 from cospeech.training.task import Clock, Terms, TrainingTask
+
+
+class Network(nn.Module):
+    """Repeated layers between two others, and where ``dropout`` is above 0 a buffer that follows the data."""
+
+    def __init__(self, dropout: float):
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 16), nn.Linear(16, 2)
+        self.layers = nn.ModuleList([nn.Linear(16, 16), nn.Linear(16, 16)])
+        self.dropout = nn.Dropout(dropout)
+        self.register_buffer("seen", torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.dropout.p:
+            self.seen = torch.lerp(self.seen, x.mean(0), 0.1)
+            x = x - self.seen
+        x = self.first(x)
+        for layer in self.layers:
+            x = x + self.dropout(torch.tanh(layer(x)))
+        return self.last(x)
 
 
 class Toy(TrainingTask):
@@ -32,8 +59,9 @@ class Toy(TrainingTask):
     def __init__(self, kind: str = "noisy", *, broken_step: int = -1):
         torch.manual_seed(0)
         self.noisy, self.pause, self.broken_step = kind != "plain", 0.01 * (kind == "slow"), broken_step
-        dropout = nn.Dropout(0.2 if self.noisy else 0.0)
-        self.model = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), dropout, nn.Linear(16, 2))
+        if kind == "broken" and os.environ["RANK"] == str(int(os.environ["WORLD_SIZE"]) - 1):
+            self.broken_step = 7
+        self.model: nn.Module = Network(0.2 if self.noisy else 0.0)
         self.data = torch.randn(44, 5, generator=torch.Generator().manual_seed(1))
 
     def batch(self, items: Sequence[int], generator: torch.Generator) -> Tensor:
@@ -51,7 +79,8 @@ class Toy(TrainingTask):
         return {"total": error, "half": error / 2}
 
     def save(self, folder: Any) -> None:
-        """Nothing: tests read checkpoints."""
+        """The weights, and which process wrote them."""
+        save_tensors(self.model.state_dict(), Path(folder) / f"by-{os.environ.get('RANK', '0')}.safetensors")
 
 
 RULE = OptimizerConfig(name="adamw", learning_rate=0.01, weight_decay=0.01, clip_norm=1.0)
@@ -64,9 +93,23 @@ def run(folder: str | Path, steps: int, batch_size: int, **options: Any) -> RunC
     return RunConfig(folder=str(folder), steps=steps, batch_size=batch_size, **{**settings, **options})
 
 
+def cut(source: str, target: str, step: int) -> None:
+    """Copy a run without what came after ``step``; all processes wait until it is there."""
+    if os.environ.get("RANK", "0") == "0":
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("model"))
+        for later in find_checkpoints(Path(target) / "checkpoints"):
+            if later.name > f"step-{step:08d}":
+                shutil.rmtree(later)
+    PartialState().wait_for_everyone()
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     for argument in sys.argv[1:]:
-        kind, folder, steps, batch_size = argument.split(":")
-        train(Toy(kind), run(folder, int(steps), int(batch_size)), RULE, SCHEDULE)
+        kind, folder, third, fourth, *options = argument.split(":", 4)
+        if kind == "cut":
+            cut(folder, third, int(fourth))
+        else:
+            settings = run(folder, int(third), int(fourth), **json.loads("".join(options) or "{}"))
+            train(Toy(kind), settings, RULE, SCHEDULE)
     PartialState().destroy_process_group()

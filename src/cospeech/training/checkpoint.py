@@ -29,6 +29,7 @@ from cospeech.errors import CheckpointError
 from cospeech.hub import load_tensors, save_tensors
 from cospeech.hub.config import read_json
 from cospeech.training.ema import WeightAverage
+from cospeech.training.sharding import gathered
 
 __all__ = ["Progress", "find_checkpoints", "load_checkpoint", "newest_checkpoint", "save_checkpoint"]
 
@@ -80,9 +81,11 @@ def save_checkpoint(
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
     _wait()
-    weights = {name: _whole(tensor) for name, tensor in progress.model.state_dict().items()}
+    # All processes gather what is spread over them; the first keeps it.
+    weights = _whole(progress.model.state_dict(), keep=process == 0)
     moments, groups = _optimizer_state(progress)
-    average = {} if progress.average is None else {k: _whole(v) for k, v in progress.average.weights.items()}
+    moments = _whole(moments, keep=process == 0)
+    average = {} if progress.average is None else _whole(progress.average.weights, keep=process == 0)
     save_tensors(_random_state(), unfinished / f"random-{process}.safetensors")
     if process == 0:
         save_tensors({key: value.clone() for key, value in weights.items()}, unfinished / "model.safetensors")
@@ -191,7 +194,7 @@ def _optimizer_state(progress: Progress) -> tuple[dict[str, Tensor], list[dict[s
     """Moments as ``parameter/moment``, settings as JSON."""
     state, names = progress.optimizer.state_dict(), _parameter_names(progress)
     moments = {
-        f"{names[number]}/{key}": _whole(torch.as_tensor(value))
+        f"{names[number]}/{key}": torch.as_tensor(value)
         for number, held in state["state"].items()
         for key, value in held.items()
     }
@@ -218,10 +221,14 @@ def _load_optimizer(progress: Progress, moments: Mapping[str, Tensor], groups: l
     optimizer.load_state_dict({"state": held, "param_groups": restored})
 
 
-def _whole(tensor: Any) -> Tensor:
-    """The tensor on the CPU; gathered, where it is spread over processes (a ``DTensor`` of FSDP)."""
-    whole: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-    return whole.detach().cpu()
+def _whole(tensors: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]:
+    """The tensors on the CPU, gathered where they are spread over processes; {} unless ``keep``."""
+    found = {}
+    for name, tensor in tensors.items():
+        whole = gathered(tensor)
+        if keep:
+            found[name] = whole.cpu()
+    return found
 
 
 def _placed(value: Tensor, like: Any) -> Tensor:

@@ -85,6 +85,7 @@ class RunConfig:
         ema_decay: Of the moving average of the weights; 0 for none. Early steps are averaged over fewer.
         compile: Whether networks go through ``torch.compile``.
         checkpoint_layers: Whether repeated layers are computed again in the backward pass, to save memory.
+        shard: Whether weights, gradients and moments are spread over the processes, for networks that one cannot hold.
         workers: Processes that make batches ahead; 0 makes them in the training process.
         checkpoint_every: Steps from one checkpoint to the next.
         keep_checkpoints: How many of the newest stay on disk.
@@ -104,6 +105,7 @@ class RunConfig:
     ema_decay: float = 0.0
     compile: bool = False
     checkpoint_layers: bool = False
+    shard: bool = False
     workers: int = 0
     checkpoint_every: int = 1000
     keep_checkpoints: int = 3

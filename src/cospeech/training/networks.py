@@ -5,6 +5,7 @@ All of it changes how a network runs and nothing of what it is: names of weights
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cospeech.training.task import Clock, Terms, TrainingTask
 
-__all__ = ["LossStep", "checkpoint_layers", "run_in_precision"]
+__all__ = ["LossStep", "checkpoint_layers", "repeated_layers", "run_in_precision"]
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -52,11 +53,20 @@ def run_in_precision(network: nn.Module, precision: str, device: torch.device) -
     network.forward = forward
 
 
+def repeated_layers(model: nn.Module) -> Iterator[nn.Module]:
+    """The members of each outermost ``nn.ModuleList`` of two or more."""
+    for child in model.children():
+        if isinstance(child, nn.ModuleList) and len(child) > 1:
+            yield from child
+        else:
+            yield from repeated_layers(child)
+
+
 def checkpoint_layers(model: nn.Module) -> int:
     """Compute the repeated layers of a model anew in the backward pass instead of keeping what they computed.
 
-    Layers are the members of each outermost ``nn.ModuleList`` of two or more. Those that hold batch norm are left as
-    they are, since run twice they would count each batch twice; layers inside of them are not.
+    Layers are the ``repeated_layers``. Those that hold batch norm are left as they are, since run twice they would
+    count each batch twice; layers inside of them are not.
 
     Args:
         model: Changed in place.
@@ -65,16 +75,12 @@ def checkpoint_layers(model: nn.Module) -> int:
         How many layers were changed.
     """
     count = 0
-    for child in model.children():
-        if isinstance(child, nn.ModuleList) and len(child) > 1:
-            for layer in child:
-                if not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in layer.modules()):
-                    layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
-                    count += 1
-                else:
-                    count += checkpoint_layers(layer)
+    for layer in list(repeated_layers(model)):
+        if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in layer.modules()):
+            count += checkpoint_layers(layer)
         else:
-            count += checkpoint_layers(child)
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+            count += 1
     return count
 
 

@@ -13,14 +13,25 @@ from cospeech.training.config import OptimizerConfig, ScheduleConfig
 __all__ = ["make_optimizer", "rate_factor"]
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimizerConfig) -> torch.optim.Optimizer:
-    """The optimizer over the parameters that are trained, in one fused pass."""
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], config: OptimizerConfig, *, fused: bool = True
+) -> torch.optim.Optimizer:
+    """The optimizer over the parameters that are trained.
+
+    Args:
+        parameters: Those that want no gradient are left out.
+        config: The rule.
+        fused: Whether a step is one fused pass. False with a scaler of gradients: a fused step hears of an overflow
+            inside, after SGD has made its momentum of memory that nobody wrote (torch 2.13). Spread parameters have no
+            fused SGD.
+    """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     rate, decay = config.learning_rate, config.weight_decay
     if config.name == "sgd":
-        return torch.optim.SGD(trained, lr=rate, weight_decay=decay, momentum=config.betas[0], fused=True)
+        fused = fused and not any(hasattr(parameter, "full_tensor") for parameter in trained)
+        return torch.optim.SGD(trained, lr=rate, weight_decay=decay, momentum=config.betas[0], fused=fused)
     rule = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-    return rule(trained, lr=rate, weight_decay=decay, betas=config.betas, fused=True)
+    return rule(trained, lr=rate, weight_decay=decay, betas=config.betas, fused=fused)
 
 
 def rate_factor(step: int, total_steps: int, config: ScheduleConfig) -> float:

@@ -26,7 +26,7 @@ from cospeech.training.tasks import TASKS
 __all__ = ["Recipe", "TaskConfig", "load_recipes", "prepare_data", "run_recipe"]
 
 _MAY_CHANGE = {  # of a run that is already there
-    *("folder", "compile", "checkpoint_layers", "workers", "checkpoint_every", "keep_checkpoints"),
+    *("folder", "compile", "checkpoint_layers", "shard", "workers", "checkpoint_every", "keep_checkpoints"),
     *("validate_every", "validation_batches", "sample_clips", "log_every", "trackers"),
 }
 

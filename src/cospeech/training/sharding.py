@@ -1,0 +1,90 @@
+"""One network spread over several processes: each holds its share of weights, gradients and moments.
+
+This is torch's fully sharded data parallelism (``fully_shard``, "FSDP2"), put on by the loop itself and not by
+Accelerate, whose own does nothing on a CPU: so what a test on two CPU processes shows is what GPUs run. Each repeated
+layer is gathered when it is needed and let go of behind; so is the rest of the network, as one piece.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from cospeech.training.networks import repeated_layers
+from cospeech.training.task import TrainingTask
+
+__all__ = ["WholeModel", "gathered", "shard", "share_buffers"]
+
+
+def shard(module: nn.Module, device: torch.device) -> None:
+    """Spread the parameters of a module over all processes; make its optimizer afterwards.
+
+    Args:
+        module: Changed in place: its parameters become ``DTensor``; call nothing but its ``forward``.
+        device: Where it is.
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
+    for part in (*repeated_layers(module), module):
+        # The outermost too lets go of what it gathered: kept after a validation it would be out of date, since the
+        # moving average is put into the shares and taken out of them.
+        fully_shard(part, mesh=mesh, reshard_after_forward=True)
+
+
+def gathered(tensor: Tensor) -> Tensor:
+    """The whole of a tensor that is spread over processes, all of which must call this; others as they are."""
+    whole: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return whole.detach()
+
+
+@torch.no_grad()
+def share_buffers(module: nn.Module) -> None:
+    """Give all processes the buffers of the first: codebooks, running means.
+
+    ``DistributedDataParallel`` does so before the first pass of each step; so does the loop where it is not there.
+    """
+    kept = module.state_dict().keys()
+    for name, buffer in module.named_buffers():
+        if name in kept:
+            torch.distributed.broadcast(buffer, 0)
+
+
+class WholeModel:
+    """A copy of a task's model that is never spread, for samples and for the finished model.
+
+    Args:
+        task: Before its model is spread or otherwise changed.
+    """
+
+    def __init__(self, task: TrainingTask):
+        self._task, self.model = task, copy.deepcopy(task.model)
+
+    @contextmanager
+    def in_place(self, device: torch.device) -> Iterator[None]:
+        """Within the block the task's model is the copy, with the weights of now; all processes must come here."""
+        spread = self._task.model
+        self._fill(spread)
+        self._task.model = self.model.to(device).eval()
+        try:
+            yield
+        finally:
+            self._task.model = spread
+            self.model.to("cpu")
+
+    def finish(self) -> nn.Module:
+        """The copy, with the weights of now, for good; all processes must come here."""
+        self._fill(self._task.model)
+        self._task.model = self.model
+        return self.model
+
+    @torch.no_grad()
+    def _fill(self, spread: nn.Module) -> None:
+        mine = self.model.state_dict()
+        for name, tensor in spread.state_dict().items():
+            mine[name].copy_(gathered(tensor))
