@@ -14,7 +14,7 @@ from torch import Tensor
 from cospeech.errors import CheckpointError
 from cospeech.hub.convert._blocks import count_layers, encoder_layer_keys, load_published_into, shape_of
 from cospeech.hub.convert._table import Constant, Key, KeyTable
-from cospeech.models.distilbert import DistilBertConfig
+from cospeech.models.distilbert import DistilBert, DistilBertConfig
 from cospeech.models.gesture_embedding import GestureAutoencoder, GestureAutoencoderConfig
 from cospeech.models.text_motion_evaluator import EvaluatorConfig, MotionEvaluator, TextEvaluator, TextEvaluatorConfig
 from cospeech.nn import sinusoidal_positions
@@ -22,6 +22,7 @@ from cospeech.nn import sinusoidal_positions
 __all__ = [
     "MOTION_EVALUATOR",
     "TEXT_EVALUATOR",
+    "distilbert_from_published",
     "gesture_autoencoder_config",
     "gesture_autoencoder_from_published",
     "gesture_autoencoder_table",
@@ -127,13 +128,17 @@ _BERT_LAYER = [
     Key("attention.kv_lin.{p}", "self_attention.key_value.{p}"),
 ]
 
+_BERT = [
+    Key("embeddings.word_embeddings.weight", "words.weight"),
+    Key("embeddings.position_embeddings.weight", "positions.weight"),
+    Key("embeddings.LayerNorm.{p}", "norm.{p}"),
+    *KeyTable(_BERT_LAYER).within("transformer.layer.{i}.", "layers.{i}."),
+]
+
 TEXT_EVALUATOR = KeyTable(
     [
         Constant("sequence_pos_encoding.pe", partial(_positions, "encoder.mean_token")),
-        Key("text_model.embeddings.word_embeddings.weight", "bert.words.weight"),
-        Key("text_model.embeddings.position_embeddings.weight", "bert.positions.weight"),
-        Key("text_model.embeddings.LayerNorm.{p}", "bert.norm.{p}"),
-        *KeyTable(_BERT_LAYER).within("text_model.transformer.layer.{i}.", "bert.layers.{i}."),
+        *KeyTable(_BERT).within("text_model.", "bert."),
         Key("projection.1.{p}", "encoder.project.{p}"),
         *KeyTable(_ENCODER_KEYS).within("", "encoder."),
     ]
@@ -161,6 +166,23 @@ def motion_evaluator_to_published(model: MotionEvaluator) -> dict[str, Tensor]:
     return MOTION_EVALUATOR.to_published(model.state_dict())
 
 
+def distilbert_from_published(state: State, *, num_heads: int = 12) -> DistilBert:
+    """DistilBERT in evaluation mode, with the published weights.
+
+    Args:
+        state: As the transformers library keeps it, with or without ``distilbert.`` before its keys; what else the
+            file holds, such as a head that guesses words, is left out.
+        num_heads: Which the shapes do not tell.
+
+    Raises:
+        CheckpointError: If the weights do not fit; every key at fault is listed.
+    """
+    state = _part(state, "distilbert.")
+    state = {key: x for key, x in state.items() if key.startswith(("embeddings.", "transformer."))}
+    state = _join_key_value(state)
+    return load_published_into(partial(DistilBert, _bert_config(state, "", num_heads)), KeyTable(_BERT), state)
+
+
 def text_evaluator_from_published(state: State, *, num_heads: int = 4, num_bert_heads: int = 12) -> TextEvaluator:
     """The text encoder in evaluation mode, with the published weights.
 
@@ -173,16 +195,8 @@ def text_evaluator_from_published(state: State, *, num_heads: int = 4, num_bert_
         CheckpointError: If the weights do not fit; every key at fault is listed.
     """
     state = _join_key_value(_part(state, "textencoder."))
-    vocabulary, dim = shape_of(state, "text_model.embeddings.word_embeddings.weight")
     config = TextEvaluatorConfig(
-        bert=DistilBertConfig(
-            vocabulary=vocabulary,
-            max_tokens=shape_of(state, "text_model.embeddings.position_embeddings.weight")[0],
-            dim=dim,
-            num_layers=count_layers(state, "text_model.transformer.layer."),
-            num_heads=num_bert_heads,
-            feedforward_dim=shape_of(state, "text_model.transformer.layer.0.ffn.lin1.weight")[0],
-        ),
+        bert=_bert_config(state, "text_model.", num_bert_heads),
         encoder=_evaluator_config(state, "projection.1.weight", num_heads),
     )
     return load_published_into(partial(TextEvaluator, config), TEXT_EVALUATOR, state)
@@ -191,6 +205,18 @@ def text_evaluator_from_published(state: State, *, num_heads: int = 4, num_bert_
 def text_evaluator_to_published(model: TextEvaluator) -> dict[str, Tensor]:
     """The state that the published program would have saved, without a prefix."""
     return _split_key_value(TEXT_EVALUATOR.to_published(model.state_dict()))
+
+
+def _bert_config(state: State, prefix: str, num_heads: int) -> DistilBertConfig:
+    vocabulary, dim = shape_of(state, f"{prefix}embeddings.word_embeddings.weight")
+    return DistilBertConfig(
+        vocabulary=vocabulary,
+        max_tokens=shape_of(state, f"{prefix}embeddings.position_embeddings.weight")[0],
+        dim=dim,
+        num_layers=count_layers(state, f"{prefix}transformer.layer."),
+        num_heads=num_heads,
+        feedforward_dim=shape_of(state, f"{prefix}transformer.layer.0.ffn.lin1.weight")[0],
+    )
 
 
 def _evaluator_config(state: State, projection: str, num_heads: int) -> EvaluatorConfig:
