@@ -17,7 +17,7 @@ MODELS = {  # recipe and items of a step: published sizes of networks, batches t
     "globaldiff/vae-4": 8,
     "globaldiff/speech": 8,
     "globaldiff/denoiser": 8,
-    "diffsheg": 4,
+    "diffsheg/show": 4,
     "motionstreamer/tae": 8,
     "motionstreamer/transformer": 4,
     "tiny/denoiser": 32,

@@ -57,7 +57,9 @@ def test_what_does_not_fit_is_named(change: str, message: str) -> None:
 def test_two_sources_and_none_are_refused() -> None:
     with pytest.raises(ConfigError, match="one table of humanml272, babel272, files, procedural is wanted"):
         load_recipes(TAE, ["task.data.humanml272.folder=x"])
-    with pytest.raises(ConfigError, match="one table of beat2, npz_folder, files and procedural is wanted; got none"):
+    with pytest.raises(
+        ConfigError, match="one table of beat2, beat, npz_folder, files and procedural is wanted; got none"
+    ):
         load_recipes(RECIPES / "small" / "diffsheg.toml", ["task.data.source={}"])
 
 
@@ -95,6 +97,7 @@ SMALL = {
     "emage-vqvae": ["run.steps=2", "task.model.latent_dim=16"],
     "globaldiff-denoiser": ["run.steps=2", "task.model.hidden_dim=32"],
     "diffsheg": ["run.steps=2", "task.model.num_layers=1", "run.batch_size=2"],
+    "diffsheg-beat": ["run.steps=2", "task.model.num_layers=1", "run.batch_size=2"],
     "tae": ["run.steps=2", "task.model.hidden_dim=16"],
     "camn": ["run.steps=2", "task.model.hidden_dim=16", "run.batch_size=2"],
     "disco": ["run.steps=2", "task.model.hidden_dim=16", "run.batch_size=2"],

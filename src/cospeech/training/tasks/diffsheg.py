@@ -1,4 +1,12 @@
-"""DiffSHEG's training: UniEG on SMPL-X windows, as published for SHOW."""
+"""DiffSHEG's training: UniEG as published for BEAT or for SHOW; the channels of the model say which.
+
+| | BEAT | SHOW |
+| --- | --- | --- |
+| windows | of ``BeatSource``, or of takes that are retargeted so: 34 frames at 15 Hz | SMPL-X, 88 frames at 30 Hz |
+| channels | 141 + 51 | 129 + 103 |
+| frames | count more where gestures mean something | count alike |
+| rows without condition | none | the first fifth of each batch |
+"""
 
 from __future__ import annotations
 
@@ -7,15 +15,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from cospeech.data import MotionWindow
 from cospeech.hub import load_tensors, save_model, save_tensors
 from cospeech.models import DiffSHEGConfig, DiffSHEGDenoiser
 from cospeech.motion import Motion
-from cospeech.representations import DiffSHEGShow
+from cospeech.representations import DiffSHEGBeat, DiffSHEGShow
 from cospeech.training.diffsheg import (
     DiffSHEGBatch,
     DiffSHEGWeights,
@@ -34,18 +44,36 @@ class DiffSHEGTask:
     """UniEG.
 
     Attributes:
-        data: Windows with "diffsheg-..." features; 88 frames as published.
-        model: Sizes; the defaults are those of SHOW.
+        data: Windows with "diffsheg-..." features.
+        model: Sizes; the defaults are those of SHOW. Gesture and expression of 141 and 51 channels are BEAT, of 129 and
+            103 SHOW.
         weights: Of the terms.
-        null_share: Of the rows of a batch that see no condition.
-        least_deviation: Channels that move less are normalised as if they moved so much.
+        null_share: Of the rows of a batch that see no condition, if the model can do without.
+        statistics: File with the means and deviations that channels are normalised by: the published arrays
+            (``axis_angle_mean``, ..., ``face_std``; SHOW ``motion_mean`` and ``motion_std``), or what a training has
+            saved. By default they are those of the data.
+        least_deviation: Channels of the data that move less are normalised as if they moved so much.
     """
 
     data: WindowData
     model: DiffSHEGConfig = field(default_factory=DiffSHEGConfig.show)
     weights: DiffSHEGWeights = field(default_factory=DiffSHEGWeights)
     null_share: float = 0.2
+    statistics: str = ""
     least_deviation: float = 1e-3
+
+    def __post_init__(self) -> None:
+        dims = self.model.gesture_dim, self.model.expression_dim
+        if dims not in _FORMS:
+            known = " or ".join(f"{gesture} and {expression}" for gesture, expression in _FORMS)
+            raise ValueError(
+                f"`model` must have gesture_dim and expression_dim of {known}; got {dims[0]} and {dims[1]}."
+            )
+
+    @property
+    def form(self) -> Literal["beat", "show"]:
+        """What the model is made for."""
+        return _FORMS[self.model.gesture_dim, self.model.expression_dim]
 
     def build(self) -> TrainingTask:
         """The task, its windows prepared where missing."""
@@ -53,7 +81,11 @@ class DiffSHEGTask:
 
     def rehearsal(self, folder: Path) -> DiffSHEGTask:
         """The same on a procedural clip."""
-        return dataclasses.replace(self, data=self.data.rehearsal(folder))
+        data = self.data.rehearsal(folder, retarget="beat" if self.form == "beat" else "")
+        return dataclasses.replace(self, data=data, statistics="")
+
+
+_FORMS: dict[tuple[int, int], Literal["beat", "show"]] = {(141, 51): "beat", (129, 103): "show"}
 
 
 class _DiffSHEG(TrainingTask):
@@ -62,22 +94,21 @@ class _DiffSHEG(TrainingTask):
         self.num_items, self.num_held_out = self.data.num_items, self.data.num_held_out
         self.shard_sizes = self.data.shard_sizes
         self.model = DiffSHEGDenoiser(config.model)
-        self.plain = DiffSHEGShow(mean=torch.zeros(232), std=torch.ones(232))
-        path = Path(config.data.prepared) / "diffsheg" / "statistics.safetensors"
-        if not path.exists():  # over windows, as they are seen
-            channels = self._channels(range(0, self.num_items, max(1, self.num_items // 5000))).flatten(0, 1)
-            found = {"mean": channels.mean(0), "std": channels.std(0).clamp_min(config.least_deviation)}
-            save_tensors(found, path)
-        statistics = load_tensors(path)
-        self.representation = DiffSHEGShow(mean=statistics["mean"], std=statistics["std"])
+        self.kind = DiffSHEGBeat if config.form == "beat" else DiffSHEGShow
+        self.representation = self._representation()
 
     def batch(self, items: Sequence[int], generator: torch.Generator) -> DiffSHEGBatch:
         window = self.data.batch(items)
         mel, speech = torch.split(
             window.features, [self.config.model.mel_dim, self.config.model.speech_feature_dim], dim=-1
         )
-        speaker = (window.speaker - 1).clamp(0, self.config.model.num_speakers - 1)
-        return DiffSHEGBatch(self.representation.normalize(self._channels(items)), mel, speech, speaker)
+        return DiffSHEGBatch(
+            clean=self.representation.normalize(self._channels(window)).float(),
+            mel=mel,
+            speech=speech,
+            speaker=(window.speaker - 1).clamp(0, self.config.model.num_speakers - 1),
+            semantic=window.semantic if self.config.form == "beat" else None,
+        )
 
     def losses(self, model: nn.Module, batch: DiffSHEGBatch, clock: Clock) -> Terms:
         assert isinstance(model, DiffSHEGDenoiser)
@@ -92,14 +123,34 @@ class _DiffSHEG(TrainingTask):
         statistics = {"motion_mean": self.representation.mean, "motion_std": self.representation.std}
         save_tensors(statistics, Path(folder) / "statistics.safetensors")
 
-    def _channels(self, items: Sequence[int]) -> Tensor:
-        """Channels that are not normalised, ``(B, T, 232)``."""
-        window = self.data.batch(items)
-        size = len(window.axis_angle)
+    def _representation(self) -> DiffSHEGBeat | DiffSHEGShow:
+        """Channels normalised by the statistics that are given, or by those of the data."""
+        if self.config.statistics:
+            given = load_tensors(self.config.statistics)
+            if "motion_mean" in given and "motion_std" in given:
+                return self.kind(mean=given["motion_mean"], std=given["motion_std"])
+            return self.kind.from_published(given)
+        path = Path(self.config.data.prepared) / "diffsheg" / "statistics.safetensors"
+        if not path.exists():  # over windows, as they are seen
+            rows = range(0, self.num_items, max(1, self.num_items // 5000))
+            channels = self._channels(self.data.batch(rows)).flatten(0, 1)
+            found = {"mean": channels.mean(0), "std": channels.std(0).clamp_min(self.config.least_deviation)}
+            save_tensors(found, path)
+        statistics = load_tensors(path)
+        return self.kind(mean=statistics["mean"], std=statistics["std"])
+
+    def _channels(self, window: MotionWindow) -> Tensor:
+        """Channels that are not normalised, ``(B, T, C)``."""
+        joints, wanted = window.axis_angle.shape[2], 47 if self.config.form == "beat" else 55
+        if joints != wanted:
+            raise ValueError(f"`model` is made for windows of {wanted} joints; `data` has {joints}.")
+        if self.config.form == "beat":
+            return torch.cat([window.axis_angle.flatten(2), window.expressions], dim=-1)
         clip = Motion(  # all windows one after the other, since nothing here looks from frame to frame
             local_axis_angle=local_axis_angle(window).flatten(0, 1),
             translation=window.translation.flatten(0, 1),
             expressions=window.expressions.flatten(0, 1),
             rate_hz=30,
         )
-        return rearrange(self.plain.encode(clip), "(b t) c -> b t c", b=size)
+        plain = DiffSHEGShow(mean=torch.zeros(232), std=torch.ones(232))
+        return rearrange(plain.encode(clip), "(b t) c -> b t c", b=len(window.axis_angle))
