@@ -1,14 +1,10 @@
-"""Preparation leaves out what is bad and says so, does nothing twice, and survives a kill; shards can stay far away."""
+"""Preparation leaves out what is bad and says so, does nothing twice, and survives a kill."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import http.server
 import json
 import shutil
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +17,6 @@ from cospeech.data.beat2 import Recording
 from cospeech.data.clips import ClipMaker, ClipShards, HumanML272Source, MotionFeatures
 from cospeech.data.prepare import WindowMaker, broken_shards, prepare
 from cospeech.data.sources import NpzFolderSource, ProceduralSource
-from cospeech.data.streaming import RemoteShards
 from cospeech.errors import MotionFileError
 from cospeech.motion import Motion
 
@@ -143,49 +138,3 @@ def test_clips_of_272_features(tmp_path: Path) -> None:
     assert [caption.text for caption in shards.captions[1]] == ["walks b", "turns"]
     prepare(MotionFeatures(ProceduralSource(clips=1, seconds=2.0)), tmp_path / "made", ClipMaker())
     assert ClipShards(tmp_path / "made").frames(0).shape == (60, 272)
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[str, Path, list[str]]]:
-    """A prepared folder on the loopback: its address, itself, and what was asked for."""
-    folder, asked = tmp_path / "served", list[str]()
-    prepare(Takes(), folder, MAKER, takes_per_shard=2)
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None: ...
-
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            super().do_GET()
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", folder, asked
-    server.shutdown()
-    server.server_close()
-
-
-def test_shards_at_a_url_give_the_same_windows_and_few_stay(
-    served: tuple[str, Path, list[str]], tmp_path: Path
-) -> None:
-    pytest.importorskip("aiohttp")
-    url, folder, asked = served
-    near, far = WindowShards(folder), RemoteShards(url, tmp_path / "cache", most=1)
-    assert len(far) == len(near)
-    assert sum(far.shard_sizes) == len(near)
-    for index in range(len(near)):
-        assert all(torch.equal(a, b) for a, b in zip(near[index], far[index], strict=True))
-        assert len(list((tmp_path / "cache").iterdir())) == 1
-    fetched = [path for path in asked if path.endswith("safetensors")]
-    assert len(fetched) == len(set(fetched)) == len(far.shard_sizes)  # in order each is fetched once
-
-
-def test_a_shard_that_is_not_the_index_s_is_refused(served: tuple[str, Path, list[str]], tmp_path: Path) -> None:
-    pytest.importorskip("aiohttp")
-    url, folder, _ = served
-    shard = sorted(folder.glob("*.safetensors"))[0]
-    shard.write_bytes(shard.read_bytes()[:-3])
-    with pytest.raises(MotionFileError, match="is not the shard that the index names"):
-        RemoteShards(url, tmp_path / "cache")[0]
-    with pytest.raises(MotionFileError, match="cannot be fetched"):
-        RemoteShards(url + "/nothing", tmp_path / "cache")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,8 @@ from cospeech.data.beat_retargeted import BeatRetargeted
 from cospeech.data.hearing import feature_dim
 from cospeech.data.prepare import PreparedReport, WindowMaker, prepare
 from cospeech.data.sources import Beat2Source, FilesSource, NpzFolderSource, ProceduralSource, Source
-from cospeech.data.streaming import RemoteShards
+from cospeech.data.streaming import RemoteWindows
+from cospeech.data.webdataset_writing import write_tars
 from cospeech.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from cospeech.skeleton import SMPLX, global_to_local
 
@@ -89,11 +90,14 @@ class WindowData:
         source: Where recordings come from.
         cut: How they are cut and heard, and which are left out.
         held_out: "none"; "tenths", the fourth and the eighth tenth of each take and nothing that touches them; or the
-            name of another split of BEAT2 or BEAT, such as "val".
+            name of another split of BEAT2 or BEAT, such as "val". For a stream "none", or the URL of held-out windows.
         prepare_workers: Processes that prepare.
         takes_per_shard: Takes in one file.
-        stream: Whether ``prepared`` is a URL whose shards are fetched as they are needed; nothing is held out then.
-        cache: Local folder for fetched shards.
+        tars: Folder where windows are written as WebDataset too, in ``train`` and ``held-out``; "" for none.
+        windows_per_tar: Windows in one of these.
+        stream: Whether ``prepared`` is a URL, of shards or of tars, that are fetched as they are needed.
+        cache: Local folder for what is fetched.
+        cache_gigabytes: Of it at most; two shards or tars for each process of a machine should have room.
     """
 
     prepared: str
@@ -102,33 +106,43 @@ class WindowData:
     held_out: str = "tenths"
     prepare_workers: int = 0
     takes_per_shard: int = 16
+    tars: str = ""
+    windows_per_tar: int = 512
     stream: bool = False
     cache: str = "runs/data/fetched"
+    cache_gigabytes: float = 10.0
 
     def __post_init__(self) -> None:
-        if self.stream and self.held_out != "none":
-            raise ValueError("`held_out` must be none for a stream")
+        if self.stream and (self.held_out == "tenths" or self.tars):
+            raise ValueError("`held_out` must be none or a URL for a stream, and `tars` empty")
         if not self.stream and self.source is None:
             raise ValueError("a table `source` is wanted, or `stream`")
-        if self.source is not None and self.held_out not in ("none", "tenths"):
+        if not self.stream and self.source is not None and self.held_out not in ("none", "tenths"):
             self.source.with_split(self.held_out)  # raises where there are no splits
 
     def prepare(self) -> dict[str, PreparedReport]:
         """Make what is missing; what came of it, by folder."""
-        if self.source is None:
+        if self.source is None or self.stream:
             return {}
         sources = {self.prepared: self.source.source}
         if self.held_out not in ("none", "tenths"):
             sources[self._held_folder] = self.source.with_split(self.held_out).source
         size, workers = self.takes_per_shard, self.prepare_workers
-        return {f: prepare(s, f, self.cut, takes_per_shard=size, workers=workers) for f, s in sources.items()}
+        reports = {f: prepare(s, f, self.cut, takes_per_shard=size, workers=workers) for f, s in sources.items()}
+        return reports | (self._write_tars(reports) if self.tars else {})
 
     def open(self) -> HeldWindows:
         """The windows, prepared where missing."""
         if self.stream:
-            far = RemoteShards(self.prepared, self.cache)
-            return HeldWindows(far, range(len(far)), far, [], shard_sizes=tuple(far.shard_sizes))
+            far, most = RemoteWindows, int(self.cache_gigabytes * 2**30)
+            train = far(self.prepared, self.cache, cache_bytes=most)
+            held = train if self.held_out == "none" else far(self.held_out, self.cache, cache_bytes=most)
+            held_rows = range(0 if held is train else len(held))
+            return HeldWindows(train, range(len(train)), held, held_rows, shard_sizes=tuple(train.shard_sizes))
         main_process_first(self.prepare)
+        return self._prepared()
+
+    def _prepared(self) -> HeldWindows:
         shards = WindowShards(self.prepared)
         if self.held_out == "none":
             return HeldWindows(shards, range(len(shards)), shards, [])
@@ -146,19 +160,43 @@ class WindowData:
         source = SourceChoice(procedural=ProceduralSource(clips=1, seconds=seconds), retarget=retarget)
         cut = dataclasses.replace(self.cut, features=hearing, stride_frames=10)
         changes = {"source": source, "cut": cut, "held_out": "none", "prepare_workers": 0}
-        return dataclasses.replace(self, prepared=str(folder / "windows"), stream=False, **changes)  # type: ignore[arg-type]
+        changes |= {"prepared": str(folder / "windows"), "stream": False, "tars": ""}
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
 
     def fingerprint(self) -> str:
         """Sixteen letters that change whenever the prepared windows or their order do.
 
         Raises:
-            OSError: If they are not prepared, or far away.
+            OSError: If they are not prepared.
+            ValueError: If they are a stream.
         """
+        if self.stream:
+            raise ValueError("`stream` must be false for a task that needs all windows at hand, such as disco.")
         folders = [self.prepared] if self.held_out in ("none", "tenths") else [self.prepared, self._held_folder]
         digest = hashlib.sha256(self.held_out.encode())
         for folder in folders:  # the index has settings, and the SHA-256 of each shard
             digest.update((Path(folder) / "index.json").read_bytes())
         return digest.hexdigest()[:16]
+
+    @property
+    def folder(self) -> Path:
+        """A local folder for what is made of these windows, such as their mean."""
+        if not self.stream:
+            return Path(self.prepared)
+        return Path(self.cache) / f"made-{hashlib.sha256(self.prepared.encode()).hexdigest()[:16]}"
+
+    def _write_tars(self, reports: Mapping[str, PreparedReport]) -> dict[str, PreparedReport]:
+        windows, written = self._prepared(), {}
+        # Learnt from in an order drawn by chance, since readers shuffle no more than a few tars together.
+        shuffled = torch.randperm(windows.num_items, generator=torch.Generator().manual_seed(0)).tolist()
+        rows = [windows.train_rows[item] for item in shuffled]
+        for name, found, numbers in (("train", windows.train, rows), ("held-out", windows.held, windows.held_rows)):
+            if numbers:
+                assert isinstance(found, WindowShards)
+                folder, size = str(Path(self.tars) / name), self.windows_per_tar
+                made = write_tars(found, numbers, folder, windows_per_tar=size, workers=self.prepare_workers)
+                written[folder] = PreparedReport(len(numbers), reports[str(found.folder)].takes, {}, made)
+        return written
 
     @property
     def _held_folder(self) -> str:
@@ -170,22 +208,28 @@ class HeldWindows:
 
     def __init__(
         self,
-        train: WindowShards | RemoteShards,
+        train: WindowShards | RemoteWindows,
         train_rows: Sequence[int],
-        held: WindowShards | RemoteShards,
+        held: WindowShards | RemoteWindows,
         held_rows: Sequence[int],
         *,
         shard_sizes: tuple[int, ...] = (),
     ):
-        self._train, self._train_rows, self._held, self._held_rows = train, train_rows, held, held_rows
+        self.train, self.train_rows, self.held, self.held_rows = train, train_rows, held, held_rows
         self.shard_sizes = shard_sizes
         self.num_items, self.num_held_out = len(train_rows), len(held_rows)
+
+    def few(self, count: int) -> Sequence[int]:
+        """About ``count`` items that stand for all: spread over them, or of a stream the first, which lie together."""
+        if self.shard_sizes:
+            return range(min(count, self.num_items))
+        return range(0, self.num_items, max(1, self.num_items // count))
 
     def batch(self, items: Sequence[int]) -> MotionWindow:
         """Windows, stacked; all of them to learn from, or all held out."""
         if items[0] < self.num_items:
-            return self._train.batch([self._train_rows[item] for item in items])
-        return self._held.batch([self._held_rows[item - self.num_items] for item in items])
+            return self.train.batch([self.train_rows[item] for item in items])
+        return self.held.batch([self.held_rows[item - self.num_items] for item in items])
 
 
 def local_axis_angle(window: MotionWindow) -> Tensor:
