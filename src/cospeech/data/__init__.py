@@ -1,6 +1,7 @@
 """Data sets: recordings, windows, what is prepared once and kept; the procedural corpus is ``synthetic``."""
 
 from cospeech.data.babel272 import Babel272, BabelStream272, stream_latents
+from cospeech.data.beat import BeatSource
 from cospeech.data.beat2 import (
     MotionWindow,
     Recording,
@@ -12,6 +13,7 @@ from cospeech.data.beat2 import (
     read_split,
     window_starts,
 )
+from cospeech.data.beat_retargeted import BeatRetargeted
 from cospeech.data.cache import FeatureCache, RevisedFeatures
 from cospeech.data.clips import Babel272Source, ClipMaker, ClipShards, FeatureClip, HumanML272Source, MotionFeatures
 from cospeech.data.emage import (
@@ -42,14 +44,15 @@ from cospeech.data.prepare import PreparedReport, TakeRules, WindowMaker, broken
 from cospeech.data.shards import WindowShards, write_shard, write_shards
 from cospeech.data.sources import Beat2Source, FilesSource, NpzFolderSource, ProceduralSource, Source, motion_recording
 from cospeech.data.streamer272 import FeatureWindows, LatentClips
-from cospeech.data.streaming import RemoteWindows
-from cospeech.data.webdataset_writing import index_tars, write_tars
+from cospeech.data.streaming import RemoteShards
 
 __all__ = [
     "Babel272",
     "Babel272Source",
     "BabelStream272",
     "Beat2Source",
+    "BeatRetargeted",
+    "BeatSource",
     "CaptionedLatents",
     "ClipMaker",
     "ClipShards",
@@ -72,7 +75,7 @@ __all__ = [
     "PreparedReport",
     "ProceduralSource",
     "Recording",
-    "RemoteWindows",
+    "RemoteShards",
     "RevisedFeatures",
     "Source",
     "StreamCaption",
@@ -86,7 +89,6 @@ __all__ = [
     "emage_take",
     "emage_window_starts",
     "humanml_latents",
-    "index_tars",
     "iter_recordings",
     "load_emage_take",
     "load_recording",
@@ -104,5 +106,4 @@ __all__ = [
     "window_starts",
     "write_shard",
     "write_shards",
-    "write_tars",
 ]
