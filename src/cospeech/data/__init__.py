@@ -44,7 +44,8 @@ from cospeech.data.prepare import PreparedReport, TakeRules, WindowMaker, broken
 from cospeech.data.shards import WindowShards, write_shard, write_shards
 from cospeech.data.sources import Beat2Source, FilesSource, NpzFolderSource, ProceduralSource, Source, motion_recording
 from cospeech.data.streamer272 import FeatureWindows, LatentClips
-from cospeech.data.streaming import RemoteShards
+from cospeech.data.streaming import RemoteWindows
+from cospeech.data.webdataset_writing import index_tars, write_tars
 
 __all__ = [
     "Babel272",
@@ -75,7 +76,7 @@ __all__ = [
     "PreparedReport",
     "ProceduralSource",
     "Recording",
-    "RemoteShards",
+    "RemoteWindows",
     "RevisedFeatures",
     "Source",
     "StreamCaption",
@@ -89,6 +90,7 @@ __all__ = [
     "emage_take",
     "emage_window_starts",
     "humanml_latents",
+    "index_tars",
     "iter_recordings",
     "load_emage_take",
     "load_recording",
@@ -106,4 +108,5 @@ __all__ = [
     "window_starts",
     "write_shard",
     "write_shards",
+    "write_tars",
 ]
