@@ -47,11 +47,16 @@ def kill(processes: Processes) -> None:
         process.wait()
 
 
-def kill_at(processes: Processes, lines: int, metrics: Path, *, timeout: float = 300.0) -> None:
-    """SIGKILL as soon as ``lines`` lines of metrics are there, wherever the training is by then."""
+def wait_for_lines(processes: Processes, lines: int, metrics: Path, *, timeout: float = 300.0) -> None:
+    """Until ``lines`` lines of metrics are there."""
     end = time.monotonic() + timeout
     while not (metrics.exists() and metrics.read_bytes().count(b"\n") >= lines):
         assert time.monotonic() < end, "it did not begin"
-        assert all(process.poll() is None for process in processes), "it ended before it could be killed"
+        assert all(process.poll() is None for process in processes), "it ended before it could be stopped"
         time.sleep(0.005)
+
+
+def kill_at(processes: Processes, lines: int, metrics: Path) -> None:
+    """SIGKILL as soon as ``lines`` lines of metrics are there, wherever the training is by then."""
+    wait_for_lines(processes, lines, metrics)
     kill(processes)
