@@ -130,10 +130,9 @@ class _DiffSHEG(TrainingTask):
             if "motion_mean" in given and "motion_std" in given:
                 return self.kind(mean=given["motion_mean"], std=given["motion_std"])
             return self.kind.from_published(given)
-        path = Path(self.config.data.prepared) / "diffsheg" / "statistics.safetensors"
+        path = self.config.data.folder / "diffsheg" / "statistics.safetensors"
         if not path.exists():  # over windows, as they are seen
-            rows = range(0, self.num_items, max(1, self.num_items // 5000))
-            channels = self._channels(self.data.batch(rows)).flatten(0, 1)
+            channels = self._channels(self.data.batch(self.data.few(5000))).flatten(0, 1)
             found = {"mean": channels.mean(0), "std": channels.std(0).clamp_min(self.config.least_deviation)}
             save_tensors(found, path)
         statistics = load_tensors(path)
