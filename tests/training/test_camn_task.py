@@ -68,9 +68,12 @@ def test_labels_are_made_once_and_are_the_same_again(folder: Path) -> None:
     assert first.batch([first.num_items], seeded(0)).labels.tolist() == [first.labels[first.num_items].tolist()]
     other = build(folder, "disco", num_labels=2)
     assert other.labels.max() == 1
+    data = settings(folder, "disco").data
+    assert data.fingerprint() in path.name
+    assert dataclasses.replace(data, held_out="none").fingerprint() not in path.name
 
 
-def test_labels_follow_the_windows_that_make_the_clusters(folder: Path) -> None:
+def test_labels_follow_the_windows_that_make_the_clusters() -> None:
     poses = torch.randn(12, 14, 21, 3, generator=seeded(1))
     for label in (content_labels, rhythm_labels):
         some = label(poses[:8], num_clusters=3, generator=seeded(0))

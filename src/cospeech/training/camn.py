@@ -28,6 +28,7 @@ from cospeech.representations import LOCAL_UPPER_JOINTS
 from cospeech.rotations import rot6d_to_matrix
 
 __all__ = [
+    "LABELLED_JOINTS",
     "CamnLosses",
     "DiscoLosses",
     "balancing_weights",
@@ -41,7 +42,7 @@ __all__ = [
     "upper_body_motion",
 ]
 
-_LABELLED_JOINTS = 21  # joints 0 to 20, which leaves out the right wrist, as published
+LABELLED_JOINTS = 21  # joints 0 to 20, which leaves out the right wrist, as published
 _REACH = 5  # frames to either side of a beat in which nothing is slower
 _ROUNDS = 100  # of k-means, by which clusters of windows have settled
 
@@ -202,7 +203,7 @@ def content_labels(
         Labels from 0, ``(N,)``.
     """
     check_shape("axis_angle", axis_angle, "N T J 3")
-    return _clusters(axis_angle[:, :, :_LABELLED_JOINTS].flatten(1), num_clusters, generator, num_fitted)
+    return _clusters(axis_angle[:, :, :LABELLED_JOINTS].flatten(1), num_clusters, generator, num_fitted)
 
 
 @torch.no_grad()
@@ -230,7 +231,7 @@ def rhythm_labels(
     check_shape("axis_angle", axis_angle, "N T J 3")
     if axis_angle.shape[1] < 2 * _REACH + 2:
         raise ValueError(f"`axis_angle` must hold at least {2 * _REACH + 2} frames; got {axis_angle.shape[1]}.")
-    speed = axis_angle[:, :, :_LABELLED_JOINTS].diff(dim=1).norm(dim=-1).transpose(1, 2)
+    speed = axis_angle[:, :, :LABELLED_JOINTS].diff(dim=1).norm(dim=-1).transpose(1, 2)
     slowest = -F.max_pool1d(-speed, 2 * _REACH + 1, stride=1)
     rests = speed[..., _REACH:-_REACH] == slowest
     return _clusters(rests.float().flatten(1), num_clusters, generator, num_fitted)

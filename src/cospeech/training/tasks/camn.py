@@ -24,6 +24,7 @@ from cospeech.pipelines import UpperBodyPipeline
 from cospeech.representations import LOCAL_UPPER_JOINTS
 from cospeech.rotations import axis_angle_to_rot6d, geodesic_distance, rot6d_to_matrix
 from cospeech.training.camn import (
+    LABELLED_JOINTS,
     balancing_weights,
     camn_losses,
     content_labels,
@@ -38,7 +39,6 @@ from cospeech.training.tasks.windows import WindowData, local_axis_angle, main_p
 __all__ = ["CamnTask", "DiscoTask"]
 
 _MOTION_DIM = 6 * len(LOCAL_UPPER_JOINTS)
-_LABELLED_JOINTS = 21
 _AT_ONCE = 256  # windows that are read together
 
 
@@ -229,7 +229,7 @@ class _Disco(_UpperBody):
         """What labels are made of, ``(len(items), T, 21, 3)``."""
         starts = range(0, len(items), _AT_ONCE)
         pieces = (local_axis_angle(self.data.batch(items[at : at + _AT_ONCE])) for at in starts)
-        found = [piece[:, :, :_LABELLED_JOINTS].clone() for piece in pieces]
+        found = [piece[:, :, :LABELLED_JOINTS].clone() for piece in pieces]
         return torch.cat(found) if found else torch.zeros(0)
 
 
