@@ -238,8 +238,8 @@ def local_axis_angle(window: MotionWindow) -> Tensor:
 
 
 def main_process_first(work: Callable[[], object]) -> None:
-    """Call ``work`` in the first process of each machine; the others go on when it is done."""
-    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+    """Call ``work`` in the first process of all machines, which share a folder; the others go on when it is done."""
+    if int(os.environ.get("RANK", "0")) == 0:
         work()
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()
