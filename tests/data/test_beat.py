@@ -6,6 +6,7 @@ import json
 import math
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from scipy.io import wavfile
 from scipy.spatial.transform import Rotation
 
 from cospeech.audio import mel_spectrogram, resample
+from cospeech.audio.diffsheg import HubertTrack, stretch_frames
+from cospeech.audio.speech import normalize_waveform
 from cospeech.data.beat import BeatSource, beat_axis_angle, beat_semantic_scores
 from cospeech.data.beat_retargeted import BeatRetargeted
 from cospeech.data.prepare import WindowMaker, prepare
@@ -96,6 +99,31 @@ def test_each_window_is_heard_alone_at_15_hz(tmp_path: Path) -> None:
     mel = mel_spectrogram(heard, rate_hz=18000, hop_samples=1200)
     assert mel.shape == (35, 128)
     torch.testing.assert_close(window.features[:, :128], mel[:34])
+
+
+def test_hubert_hears_each_window_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The samples of one window at a time, normalised on their own; 113 features become 34. A stand-in hears."""
+    lengths = []
+
+    class Encoder(torch.nn.Module):
+        rate_hz, feature_dim = 16_000, 1024
+
+        def encoder(self, waveform: torch.Tensor) -> SimpleNamespace:
+            lengths.append(waveform.shape)
+            assert waveform.std() == pytest.approx(1, abs=1e-3)
+            steps = waveform[0].unfold(0, 400, 320).mean(1)
+            return SimpleNamespace(last_hidden_state=steps[None, :, None].expand(1, -1, 1024))
+
+    monkeypatch.setattr(HubertTrack, "load", lambda: HubertTrack(Encoder()))
+    write_cached(tmp_path / "data", "2_scott_0_1_1")
+    maker = WindowMaker(window_frames=34, stride_frames=10, features="diffsheg-hubert")
+    prepare(BeatSource(folder=str(tmp_path / "data")), tmp_path / "shards", maker)
+    assert lengths == [(1, 36_266)] * 6
+    window = WindowShards(tmp_path / "shards")[2]
+    assert window.features.shape == (34, 128 + 1024)
+    steps = normalize_waveform(window.waveform).unfold(0, 400, 320).mean(1)
+    assert len(steps) == 113
+    torch.testing.assert_close(window.features[:, -1], stretch_frames(steps[:, None], 34)[:, 0])
 
 
 def test_the_authors_layout_gives_the_same_take(tmp_path: Path) -> None:
