@@ -48,7 +48,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=Path,
         metavar="FILE",
         nargs="+",
-        help="the protocol's network (AESKConv_240_100.bin for npz)",
+        help="the protocol's network (AESKConv_240_100.bin for npz), or a trained one's folder",
     )
     add("--body", type=Path, metavar="FILE", help="SMPL-X model file, for faces, body shapes and the hands' mean pose")
     add("--statistics", type=Path, metavar="FILE", help="training means and deviations: a file, or a folder of .npy")

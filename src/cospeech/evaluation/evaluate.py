@@ -60,8 +60,9 @@ def evaluate_folders(
         protocol: One of ``PROTOCOLS``, or its name. Each takes some of the following.
         audio: Folder of the clips' audio, for beat consistency.
         semantic: Folder of the clips' semantic scores, for SRGR.
-        extractor: The published network's file, or the network itself; several, in a list, for ``diffsheg``;
-            ``motionstreamer`` takes ``epoch=99.ckpt``, or a pair of motion and text encoder.
+        extractor: The published network's file, the folder of one that was trained or converted, or the network
+            itself; several, in a list, for ``diffsheg``; ``motionstreamer`` takes ``epoch=99.ckpt``, the folder of
+            a trained evaluator, or a pair of motion and text encoder.
         body: A SMPL-X model file, for errors of faces, and for the speaker's rest joints and the mean hand pose.
         rest_joints: Instead of the body's, ``(55, 3)`` metres; the mean of BEAT2's speakers by default.
         hand_mean: Instead of the body's; see ``gesture_positions``.

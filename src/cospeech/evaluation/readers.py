@@ -18,14 +18,14 @@ from cospeech.evaluation.protocols import Protocol
 from cospeech.evaluation.show_folders import ShowReader
 from cospeech.evaluation.statistics import load_statistics
 from cospeech.evaluation.text_motion_folders import TextMotionReader
-from cospeech.hub import load_published
+from cospeech.hub import load_model, load_published
 from cospeech.hub.convert.evaluators import (
     gesture_autoencoder_from_published,
     motion_evaluator_from_published,
     text_evaluator_from_published,
 )
 from cospeech.hub.convert.globaldiff_vae import skeleton_autoencoder_from_published
-from cospeech.models import GestureAutoencoder
+from cospeech.models import GestureAutoencoder, MotionEvaluator, SkeletonAutoencoder, TextEvaluator
 
 __all__ = ["OPTIONS", "make_reader"]
 
@@ -70,7 +70,9 @@ def make_reader(protocol: Protocol, *, seed: int = 0, **options: Any) -> ClipRea
 
 def _beat2(protocol: Protocol, given: dict[str, Any], seed: int) -> ClipReader:
     extractor, body = given.pop("extractor", None), given.pop("body", None)
-    if _is_file(extractor):
+    if _is_folder(extractor):
+        extractor = load_model(SkeletonAutoencoder, extractor)
+    elif _is_path(extractor):
         extractor = skeleton_autoencoder_from_published(load_published(extractor))
     surface = None if body is None else SurfaceModel(body)
     return Beat2Reader(protocol=protocol, extractor=extractor, surface=surface, **given)
@@ -88,7 +90,11 @@ def _diffsheg(protocol: Protocol, given: dict[str, Any], seed: int) -> ClipReade
 
 def _motionstreamer(protocol: Protocol, given: dict[str, Any], seed: int) -> ClipReader:
     extractor, text = given.pop("extractor", None), None
-    if _is_file(extractor):
+    if _is_folder(extractor):
+        folder = Path(extractor)
+        extractor = load_model(MotionEvaluator, folder / "motion-evaluator")
+        text = load_model(TextEvaluator, folder / "text-evaluator")
+    elif _is_path(extractor):
         state = load_published(extractor)
         extractor = motion_evaluator_from_published(state)
         if any(key.startswith("textencoder.") for key in state):
@@ -107,13 +113,24 @@ _MAKERS = {
 }
 
 
-def _is_file(source: Any) -> bool:
+def _is_path(source: Any) -> bool:
     return isinstance(source, (str, os.PathLike))
 
 
+def _is_folder(source: Any) -> bool:
+    """Whether it is a model of ours, as trainings and conversions write it."""
+    return _is_path(source) and Path(source).is_dir()
+
+
 def _autoencoders(source: Any) -> list[GestureAutoencoder]:
-    """One or several, from files or as they are."""
+    """One or several, from files and folders or as they are."""
     if source is None:
         return []
-    sources = [source] if _is_file(source) or isinstance(source, nn.Module) else list(source)
-    return [gesture_autoencoder_from_published(load_published(x)) if _is_file(x) else x for x in sources]
+    sources = [source] if _is_path(source) or isinstance(source, nn.Module) else list(source)
+    return [_autoencoder(x) for x in sources]
+
+
+def _autoencoder(source: Any) -> Any:
+    if _is_folder(source):
+        return load_model(GestureAutoencoder, source)
+    return gesture_autoencoder_from_published(load_published(source)) if _is_path(source) else source
