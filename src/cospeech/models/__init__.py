@@ -49,7 +49,7 @@ from cospeech.models.text_motion_evaluator import (
     TextEvaluator,
     TextEvaluatorConfig,
 )
-from cospeech.models.tmr import EvaluatorDecoder
+from cospeech.models.tmr import EvaluatorDecoder, TextMotionConfig, TextMotionNetworks
 
 __all__ = [
     "EMAGE_PART_JOINTS",
@@ -115,6 +115,8 @@ __all__ = [
     "StreamedMotion",
     "TextEvaluator",
     "TextEvaluatorConfig",
+    "TextMotionConfig",
+    "TextMotionNetworks",
     "TranslatedMotion",
     "VQVAEOutput",
     "blank_emage_hints",

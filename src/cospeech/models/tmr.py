@@ -1,6 +1,7 @@
-"""The decoder of MotionStreamer's evaluator: a point of the joint space of texts and motions back to features.
+"""What trains MotionStreamer's evaluator: its decoder, and the three networks that learn together.
 
-Needed to train the evaluator only; its two encoders stand on the page ``text_motion_evaluator``.
+The decoder takes a point of the joint space of texts and motions back to features. It is needed for training only; the
+two encoders stand on the page ``text_motion_evaluator``.
 
 Reference:
     Petrovich et al., "TMR: Text-to-Motion Retrieval Using Contrastive 3D Human Motion Synthesis", ICCV 2023; Xiao et
@@ -9,15 +10,31 @@ Reference:
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass, field
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cospeech._checks import check_shape
-from cospeech.models.text_motion_evaluator import EvaluatorConfig
+from cospeech.models.text_motion_evaluator import EvaluatorConfig, MotionEvaluator, NormalDistribution
 from cospeech.nn import SinusoidalPositionalEncoding, TransformerDecoderLayer
 
-__all__ = ["EvaluatorDecoder"]
+__all__ = ["EvaluatorDecoder", "TextMotionConfig", "TextMotionNetworks"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextMotionConfig:
+    """Sizes of the evaluator in training.
+
+    Attributes:
+        encoder: Of the motion encoder; of the text encoder and the decoder too.
+        text_dim: Width of the language model's hidden states.
+    """
+
+    encoder: EvaluatorConfig = field(default_factory=EvaluatorConfig)
+    text_dim: int = 768
 
 
 class EvaluatorDecoder(nn.Module):
@@ -58,3 +75,26 @@ class EvaluatorDecoder(nn.Module):
             x = layer(x, latents[:, None], mask=mask[:, None, None])
         features: Tensor = self.out(x) * mask[..., None]
         return features
+
+
+class TextMotionNetworks(nn.Module):
+    """The networks that learn: both encoders and the decoder. The language model is frozen, and not among them.
+
+    Example:
+        >>> small = EvaluatorConfig(dim=32, num_layers=1, feedforward_dim=64)
+        >>> networks = TextMotionNetworks(TextMotionConfig(encoder=small, text_dim=16))
+        >>> networks.encode_text(torch.randn(2, 5, 16), torch.tensor([5, 3])).mean.shape
+        torch.Size([2, 32])
+    """
+
+    def __init__(self, config: TextMotionConfig):
+        super().__init__()
+        self.config = config
+        self.motion = MotionEvaluator(config.encoder)
+        self.text = MotionEvaluator(dataclasses.replace(config.encoder, input_dim=config.text_dim))
+        self.decoder = EvaluatorDecoder(config.encoder)
+
+    def encode_text(self, hidden: Tensor, lengths: Tensor) -> NormalDistribution:
+        """Distributions of texts from the language model's hidden states, ``(B, L, C)``, and numbers of tokens."""
+        distribution: NormalDistribution = self.text(F.relu(hidden), lengths)
+        return distribution

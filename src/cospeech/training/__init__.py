@@ -11,6 +11,7 @@ from cospeech.training.camn import (
     rhythm_labels,
     upper_body_motion,
 )
+from cospeech.training.captions import HashedTokenizer
 from cospeech.training.causal_tae import (
     TAELosses,
     cache_latents,
@@ -53,6 +54,11 @@ from cospeech.training.emage_motion import (
     joint_positions,
     vqvae_losses,
 )
+from cospeech.training.gesture_autoencoders import (
+    AutoencoderLosses,
+    gesture_autoencoder_losses,
+    skeleton_autoencoder_losses,
+)
 from cospeech.training.globaldiff import (
     DenoiserBatch,
     DenoiserLosses,
@@ -85,11 +91,12 @@ from cospeech.training.order import BatchOrder, ShardOrder
 from cospeech.training.plan import TrainingPlan, plan_training
 from cospeech.training.recipes import Recipe, load_recipes, run_recipe
 from cospeech.training.task import Clock, TrainingTask
-from cospeech.training.text_motion_evaluator import EvaluatorLosses, evaluator_losses
+from cospeech.training.text_motion_evaluator import EvaluatorLosses, evaluator_losses, retrieval_terms
 
 __all__ = [
     "CODE_WEIGHTS",
     "LATENT_WEIGHTS",
+    "AutoencoderLosses",
     "BatchOrder",
     "CamnLosses",
     "Clock",
@@ -108,6 +115,7 @@ __all__ = [
     "EmageTargets",
     "EvaluatorLosses",
     "GlobalMotionLosses",
+    "HashedTokenizer",
     "MeasuredMotion",
     "OptimizerConfig",
     "Progress",
@@ -150,6 +158,7 @@ __all__ = [
     "emage_vq_adam",
     "encode_latents",
     "evaluator_losses",
+    "gesture_autoencoder_losses",
     "global_motion_losses",
     "hear_expressions",
     "joint_positions",
@@ -168,10 +177,12 @@ __all__ = [
     "read_metrics",
     "reconstruction_angles",
     "replaced_fraction",
+    "retrieval_terms",
     "rhythm_labels",
     "run_recipe",
     "save_checkpoint",
     "share_trunk",
+    "skeleton_autoencoder_losses",
     "speech_loss",
     "streamer_learning_rate",
     "tae_learning_rate",

@@ -7,8 +7,10 @@ from typing import Any
 from cospeech.training.tasks.camn import CamnTask, DiscoTask
 from cospeech.training.tasks.diffsheg import DiffSHEGTask
 from cospeech.training.tasks.emage import EmageGlobalMotionTask, EmageTransformerTask, EmageVQVAETask
+from cospeech.training.tasks.evaluators import SkeletonAutoencoderTask
 from cospeech.training.tasks.globaldiff import GlobalDiffDenoiserTask, GlobalDiffSpeechTask, MaskedVAETask
 from cospeech.training.tasks.motionstreamer import CausalTAETask, MotionStreamerTask
+from cospeech.training.tasks.text_motion_evaluator import MotionEvaluatorTask
 from cospeech.training.tasks.tiny import TinyDenoiserConfig, TinySpeechConfig
 
 __all__ = ["TASKS"]
@@ -25,6 +27,8 @@ TASKS: dict[str, type[Any]] = {
     "diffsheg": DiffSHEGTask,
     "causal-tae": CausalTAETask,
     "motionstreamer": MotionStreamerTask,
+    "motion-evaluator": MotionEvaluatorTask,
+    "skeleton-autoencoder": SkeletonAutoencoderTask,
     "tiny-speech": TinySpeechConfig,
     "tiny-denoiser": TinyDenoiserConfig,
 }
