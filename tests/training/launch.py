@@ -14,16 +14,16 @@ from pathlib import Path
 Processes = Sequence["subprocess.Popen[bytes]"]
 
 
-def start(program: Sequence[str], num_processes: int) -> Processes:
-    """The program ``num_processes`` times, as ``torchrun`` starts it, on the CPU."""
+def start(program: Sequence[str], num_processes: int, *, machines: int = 1) -> Processes:
+    """The program ``num_processes`` times, as ``torchrun`` starts it on so many machines, on the CPU."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     alone = {name: value for name, value in os.environ.items() if name not in names}
     alone |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
-    count = str(num_processes)
-    together = [("127.0.0.1", port, count, count, str(rank), str(rank)) for rank in range(num_processes)]
+    count, here = str(num_processes), num_processes // machines
+    together = [("127.0.0.1", port, count, str(here), str(rank), str(rank % here)) for rank in range(num_processes)]
     order = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "RANK", "LOCAL_RANK")
     ranks = [dict(zip(order, values, strict=True)) for values in together] if num_processes > 1 else [{}]
     return [subprocess.Popen([sys.executable, *program], env=alone | rank) for rank in ranks]
