@@ -15,17 +15,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import torch
-from einops import rearrange
-from torch import Tensor, nn
+from torch import nn
 
-from cospeech.data import MotionWindow
-from cospeech.hub import load_tensors, save_model, save_tensors
+from cospeech.hub import save_model, save_tensors
 from cospeech.models import DiffSHEGConfig, DiffSHEGDenoiser
-from cospeech.motion import Motion
-from cospeech.representations import DiffSHEGBeat, DiffSHEGShow
 from cospeech.training.diffsheg import (
     DiffSHEGBatch,
     DiffSHEGWeights,
@@ -34,7 +29,8 @@ from cospeech.training.diffsheg import (
     null_rows,
 )
 from cospeech.training.task import Clock, Terms, TrainingTask, terms
-from cospeech.training.tasks.windows import WindowData, local_axis_angle
+from cospeech.training.tasks.diffsheg_channels import Form, WindowChannels
+from cospeech.training.tasks.windows import WindowData
 
 __all__ = ["DiffSHEGTask"]
 
@@ -71,7 +67,7 @@ class DiffSHEGTask:
             )
 
     @property
-    def form(self) -> Literal["beat", "show"]:
+    def form(self) -> Form:
         """What the model is made for."""
         return _FORMS[self.model.gesture_dim, self.model.expression_dim]
 
@@ -85,7 +81,7 @@ class DiffSHEGTask:
         return dataclasses.replace(self, data=data, statistics="")
 
 
-_FORMS: dict[tuple[int, int], Literal["beat", "show"]] = {(141, 51): "beat", (129, 103): "show"}
+_FORMS: dict[tuple[int, int], Form] = {(141, 51): "beat", (129, 103): "show"}
 
 
 class _DiffSHEG(TrainingTask):
@@ -94,8 +90,13 @@ class _DiffSHEG(TrainingTask):
         self.num_items, self.num_held_out = self.data.num_items, self.data.num_held_out
         self.shard_sizes = self.data.shard_sizes
         self.model = DiffSHEGDenoiser(config.model)
-        self.kind = DiffSHEGBeat if config.form == "beat" else DiffSHEGShow
-        self.representation = self._representation()
+        self.channels = WindowChannels(
+            config.data,
+            self.data,
+            config.form,
+            statistics=config.statistics,
+            least_deviation=config.least_deviation,
+        )
 
     def batch(self, items: Sequence[int], generator: torch.Generator) -> DiffSHEGBatch:
         window = self.data.batch(items)
@@ -103,7 +104,7 @@ class _DiffSHEG(TrainingTask):
             window.features, [self.config.model.mel_dim, self.config.model.speech_feature_dim], dim=-1
         )
         return DiffSHEGBatch(
-            clean=self.representation.normalize(self._channels(window)).float(),
+            clean=self.channels(window),
             mel=mel,
             speech=speech,
             speaker=(window.speaker - 1).clamp(0, self.config.model.num_speakers - 1),
@@ -120,36 +121,6 @@ class _DiffSHEG(TrainingTask):
     def save(self, folder: str | os.PathLike[str]) -> None:
         """The network, and the statistics that its channels were normalised by."""
         save_model(self.model, folder)
-        statistics = {"motion_mean": self.representation.mean, "motion_std": self.representation.std}
+        used = self.channels.representation
+        statistics = {"motion_mean": used.mean, "motion_std": used.std}
         save_tensors(statistics, Path(folder) / "statistics.safetensors")
-
-    def _representation(self) -> DiffSHEGBeat | DiffSHEGShow:
-        """Channels normalised by the statistics that are given, or by those of the data."""
-        if self.config.statistics:
-            given = load_tensors(self.config.statistics)
-            if "motion_mean" in given and "motion_std" in given:
-                return self.kind(mean=given["motion_mean"], std=given["motion_std"])
-            return self.kind.from_published(given)
-        path = self.config.data.folder / "diffsheg" / "statistics.safetensors"
-        if not path.exists():  # over windows, as they are seen
-            channels = self._channels(self.data.batch(self.data.few(5000))).flatten(0, 1)
-            found = {"mean": channels.mean(0), "std": channels.std(0).clamp_min(self.config.least_deviation)}
-            save_tensors(found, path)
-        statistics = load_tensors(path)
-        return self.kind(mean=statistics["mean"], std=statistics["std"])
-
-    def _channels(self, window: MotionWindow) -> Tensor:
-        """Channels that are not normalised, ``(B, T, C)``."""
-        joints, wanted = window.axis_angle.shape[2], 47 if self.config.form == "beat" else 55
-        if joints != wanted:
-            raise ValueError(f"`model` is made for windows of {wanted} joints; `data` has {joints}.")
-        if self.config.form == "beat":
-            return torch.cat([window.axis_angle.flatten(2), window.expressions], dim=-1)
-        clip = Motion(  # all windows one after the other, since nothing here looks from frame to frame
-            local_axis_angle=local_axis_angle(window).flatten(0, 1),
-            translation=window.translation.flatten(0, 1),
-            expressions=window.expressions.flatten(0, 1),
-            rate_hz=30,
-        )
-        plain = DiffSHEGShow(mean=torch.zeros(232), std=torch.ones(232))
-        return rearrange(plain.encode(clip), "(b t) c -> b t c", b=len(window.axis_angle))
