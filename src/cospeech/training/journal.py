@@ -14,6 +14,7 @@ from torch import Tensor
 from cospeech.errors import CospeechError
 from cospeech.hub import save_tensors
 from cospeech.io import atomic_path
+from cospeech.training.trackers import Trackers
 
 __all__ = ["Journal", "TrainingError", "fail_if_not_finite", "read_metrics", "tensors_in"]
 
@@ -30,15 +31,30 @@ class Journal:
         accelerator: Which has the trackers; only its main process writes.
         first_step: Lines of later steps, which a killed run left behind, are taken out.
         total_steps: Length of the bar.
+        settings: Tables of hyper-parameters for trackers.
     """
 
-    def __init__(self, folder: Path, accelerator: Any, *, first_step: int, total_steps: int):
+    def __init__(
+        self,
+        folder: Path,
+        accelerator: Any,
+        *,
+        first_step: int,
+        total_steps: int,
+        settings: Mapping[str, Any] | None = None,
+    ):
         self.path, self.accelerator = folder / "metrics.jsonl", accelerator
         self._sums: dict[str, Tensor] = {}
         self._count, self._begin = 0, time.monotonic()
         self._bar: Any = None
+        self._trackers: Trackers | None = None
         if accelerator.is_main_process:
-            kept = [line for line in read_metrics(folder) if line["step"] <= first_step]
+            lines = read_metrics(folder)
+            if first_step < total_steps:
+                last_step = int(max((line["step"] for line in lines), default=0))
+                done = {"first_step": first_step, "last_step": last_step}
+                self._trackers = Trackers(accelerator, folder, settings=settings or {}, **done)
+            kept = [line for line in lines if line["step"] <= first_step]
             with atomic_path(self.path) as unfinished:
                 unfinished.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
             tqdm: Any = import_module("huggingface_hub.utils").tqdm
@@ -70,10 +86,13 @@ class Journal:
         if self.accelerator.is_main_process:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, **values}) + "\n")
-        self.accelerator.log(dict(values), step=step)
+        if self._trackers is not None:
+            self._trackers.log(values, step)
 
     def close(self) -> None:
-        """Give the terminal back."""
+        """Give the terminal back, and let trackers finish."""
+        if self._trackers is not None:
+            self._trackers.finish()
         if self._bar is not None:
             self._bar.close()
 

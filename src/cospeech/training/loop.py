@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from cospeech.training.optimizers import make_optimizer, rate_factor
 from cospeech.training.order import BatchOrder, NumberedBatches, ShardOrder, seeded
 from cospeech.training.sharding import WholeModel, shard, share_buffers
 from cospeech.training.task import Clock, TrainingTask
+from cospeech.training.trackers import check_trackers
 
 __all__ = ["make_accelerator", "train", "validate"]
 
@@ -35,13 +37,14 @@ def make_accelerator(run: RunConfig) -> Any:
     """Accelerate's engine for a run, as ``accelerate launch`` or ``torchrun`` started the process.
 
     Raises:
-        MissingExtraError: If Accelerate is not installed.
+        MissingExtraError: If Accelerate is not installed, or a tracker.
         ConfigError: If Accelerate was told to spread weights itself.
     """
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
         raise ConfigError("Weights are spread by the recipe: set run.shard=true and leave out Accelerate's --use_fsdp.")
     accelerate = require("accelerate", extra="train", purpose="Training")
     utils: Any = accelerate.utils
+    check_trackers(run.trackers)
     # Accelerate joins several processes on a machine without accelerator only if it is told that there is none.
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     return accelerate.Accelerator(
@@ -108,8 +111,8 @@ def train(
     weights = task.item_weights
     order = ShardOrder(task.shard_sizes, *place) if task.shard_sizes else BatchOrder(task.num_items, *place, weights)
     batches = iter(_loader(task, order, run, range(first * run.accumulate, run.steps * run.accumulate)))
-    accelerator.init_trackers("cospeech")
-    journal = Journal(folder, accelerator, first_step=first, total_steps=run.steps)
+    settings = {"run": asdict(run), "optimizer": asdict(rule), "schedule": asdict(schedule)}
+    journal = Journal(folder, accelerator, first_step=first, total_steps=run.steps, settings=settings)
     step_module.train()
     with Interruption() as interruption:
         for step in range(first, run.steps):
@@ -151,8 +154,6 @@ def train(
     model.eval()
     if accelerator.is_main_process:
         task.save(folder / "model")
-    for tracker in accelerator.trackers:
-        tracker.finish()  # not accelerator.end_training(): it would also end the group of processes, and stages follow
     return model
 
 
