@@ -7,15 +7,22 @@ from pathlib import Path
 import pytest
 import torch
 
+from cospeech.cli import main
 from cospeech.data.sources import ProceduralSource
 from cospeech.evaluation import evaluate_folders
-from cospeech.hub import load_model
+from cospeech.hub import load_model, load_tensors
 from cospeech.hub.convert.globaldiff_vae import skeleton_autoencoder_from_published
 from cospeech.hub.convert.networks import to_published
-from cospeech.models import SkeletonAutoencoder
+from cospeech.models import GestureAutoencoder, GestureAutoencoderConfig, SkeletonAutoencoder
 from cospeech.motion import Motion
 from cospeech.rotations import rot6d_to_matrix
-from cospeech.training import Clock, load_recipes, make_optimizer, skeleton_autoencoder_losses
+from cospeech.training import (
+    Clock,
+    gesture_autoencoder_losses,
+    load_recipes,
+    make_optimizer,
+    skeleton_autoencoder_losses,
+)
 from cospeech.training.tasks.windows import SourceChoice
 
 RECIPES = Path(__file__).parents[2] / "examples/recipes"
@@ -127,6 +134,15 @@ def test_a_trained_extractor_measures_folders(skeleton, tmp_path):
     assert abs(found["recorded"]) < 1e-4 < found["generated"]
 
 
+@pytest.mark.parametrize("name", ["skeleton-autoencoder", "gesture-embedding", "evaluator"])
+def test_a_dry_run_needs_no_data(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    small = ["task.model.encoder.num_layers=1"] if name == "evaluator" else []
+    assert main(["train", str(RECIPES / "small" / f"{name}.toml"), *small, "--dry-run"]) == 0
+    assert "parameters" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
 def test_windows_that_do_not_fit_are_refused():
     recipe = RECIPES / "evaluators" / "skeleton-autoencoder.toml"
     with pytest.raises(ValueError, match="must be a multiple of 16; got 60"):
@@ -140,3 +156,98 @@ def test_the_published_recipe_is_the_published_training():
     assert (recipe.run.batch_size, cut.window_frames, cut.stride_frames) == (32, 64, 20)
     assert recipe.task.data.source.beat2.speakers == ()
     assert recipe.task.model.edge_channels == (6, 6, 6, 12, 12)
+
+
+def test_the_gestures_loss_is_that_of_a_slow_twin():
+    torch.manual_seed(0)
+    model = GestureAutoencoder(GestureAutoencoderConfig(num_frames=34, motion_dim=6)).eval()
+    windows = torch.randn(2, 34, 6)
+    with torch.no_grad():
+        found, error = gesture_autoencoder_losses(model, windows), model(windows) - windows
+    steps = [float((error[:, t + 1] - error[:, t]).abs().mean()) for t in range(33)]
+    assert float(found.motion) == pytest.approx(float(error.abs().mean()), rel=1e-5)
+    assert float(found.velocity) == pytest.approx(sum(steps) / 33, rel=1e-5)
+    assert float(found.acceleration) == 0
+
+
+@pytest.mark.parametrize(("width", "part"), [(192, slice(None)), (141, slice(0, 141)), (51, slice(141, None))])
+def test_the_width_says_which_channels(width, part, tmp_path):
+    config, _ = on_procedural("gesture-embedding", tmp_path)
+    whole, _ = on_procedural("gesture-embedding", tmp_path, ["task.model.motion_dim=192"])
+    task = dataclasses.replace(config, model=dataclasses.replace(config.model, motion_dim=width)).build()
+    batch = task.batch([0, 3], torch.Generator())
+    assert batch.shape == (2, 34, width)
+    assert torch.equal(batch, whole.build().batch([0, 3], torch.Generator())[..., part])
+    told = task.measure(task.model.eval(), batch, CLOCK)
+    assert ("error_degrees" in told) == (width != 51)
+
+
+def test_steps_bring_gestures_nearer(tmp_path):
+    """From torch's own start a few dozen steps beat the mean pose on what they learn from, gradients being finite."""
+    config, recipe = on_procedural("gesture-embedding", tmp_path)
+    task = config.build()
+    optimizer = make_optimizer(task.model.parameters(), dataclasses.replace(recipe.optimizer, learning_rate=1e-3))
+    batch = task.batch(range(0, task.num_items, 8), torch.Generator())
+    for step in range(12):
+        loss = task.losses(task.model.train(), batch, CLOCK)["total"]
+        loss.backward()
+        if step == 0:
+            unused = {id(p) for p in task.model.log_variance.parameters()}
+            assert all((p.grad is None) == (id(p) in unused) for p in task.model.parameters())
+            assert all(p.grad.isfinite().all() for p in task.model.parameters() if p.grad is not None)
+        optimizer.step()
+        optimizer.zero_grad()
+    with torch.no_grad():
+        found = task.measure(task.model.train(), batch, CLOCK)
+    assert found["error_degrees"] < found["mean_pose_degrees"]
+
+
+def test_a_trained_gesture_autoencoder_measures_folders(tmp_path):
+    """For SHOW: network and statistics of the run's ``model`` folder are what the protocol asks for."""
+    recipe = RECIPES / "evaluators" / "gesture-embedding-show.toml"
+    (show,) = load_recipes(recipe, ["task.model.motion_dim=129"])
+    task = show.task.rehearsal(tmp_path).build()
+    task.save(tmp_path / "model")
+    network, statistics = tmp_path / "model", tmp_path / "model" / "statistics.safetensors"
+    assert load_model(GestureAutoencoder, network).config.motion_dim == 129
+    assert load_tensors(statistics).keys() == {"motion_mean", "motion_std"}
+    generator = torch.Generator().manual_seed(0)
+    for name in ("recorded", "generated"):
+        (tmp_path / name).mkdir()
+    for clip in range(2):
+        turns = torch.randn(120, 55, 3, generator=generator).cumsum(0) / 30
+        for name, noise in (("recorded", 0.0), ("generated", 0.05)):
+            noisy = turns + noise * torch.randn(turns.shape, generator=generator)
+            expressions = torch.zeros(120, 100)
+            motion = Motion(
+                local_axis_angle=noisy, translation=torch.zeros(120, 3), expressions=expressions, rate_hz=30
+            )
+            motion.save(tmp_path / name / f"{clip}.npz")
+    found = evaluate_folders(
+        tmp_path / "generated",
+        tmp_path / "recorded",
+        protocol="diffsheg_show",
+        extractor=network,
+        statistics=statistics,
+        num_resamples=0,
+    )
+    assert found["fgd"].value > 0
+
+
+def test_embeddings_that_do_not_fit_are_refused():
+    recipe = RECIPES / "small" / "gesture-embedding.toml"
+    with pytest.raises(ValueError, match="must be one of 192, 141, 51, 232, 129, 103; got 40"):
+        load_recipes(recipe, ["task.model.motion_dim=40"])
+    with pytest.raises(ValueError, match=r"must be data.cut.window_frames, 34; got 36"):
+        load_recipes(recipe, ["task.model.num_frames=36"])
+
+
+def test_statistics_are_named_as_an_evaluation_asks_for_them(tmp_path):
+    config, _ = on_procedural("gesture-embedding", tmp_path)
+    task = config.build()
+    task.save(tmp_path / "model")
+    kept = load_tensors(tmp_path / "model" / "statistics.safetensors")
+    assert [len(kept[f"{name}_mean"]) for name in ("axis_angle", "face", "motion")] == [141, 51, 192]
+    # What was saved normalises another training as this one.
+    again = dataclasses.replace(config, statistics=str(tmp_path / "model" / "statistics.safetensors")).build()
+    assert torch.equal(again.batch([1], torch.Generator()), task.batch([1], torch.Generator()))

@@ -103,6 +103,7 @@ SMALL = {
     "disco": ["run.steps=2", "task.model.hidden_dim=16", "run.batch_size=2"],
     "streamer": ["run.steps=2", "task.model.num_layers=1"],
     "evaluator": ["run.steps=2", "task.model.encoder.num_layers=1", "run.batch_size=4"],
+    "gesture-embedding": ["run.steps=2", "run.batch_size=2"],
     "skeleton-autoencoder": ["run.steps=2", "run.batch_size=2"],
 }
 

@@ -8,6 +8,7 @@ from cospeech.training.tasks.camn import CamnTask, DiscoTask
 from cospeech.training.tasks.diffsheg import DiffSHEGTask
 from cospeech.training.tasks.emage import EmageGlobalMotionTask, EmageTransformerTask, EmageVQVAETask
 from cospeech.training.tasks.evaluators import SkeletonAutoencoderTask
+from cospeech.training.tasks.gesture_embedding import GestureEmbeddingTask
 from cospeech.training.tasks.globaldiff import GlobalDiffDenoiserTask, GlobalDiffSpeechTask, MaskedVAETask
 from cospeech.training.tasks.motionstreamer import CausalTAETask, MotionStreamerTask
 from cospeech.training.tasks.text_motion_evaluator import MotionEvaluatorTask
@@ -28,6 +29,7 @@ TASKS: dict[str, type[Any]] = {
     "causal-tae": CausalTAETask,
     "motionstreamer": MotionStreamerTask,
     "motion-evaluator": MotionEvaluatorTask,
+    "gesture-embedding": GestureEmbeddingTask,
     "skeleton-autoencoder": SkeletonAutoencoderTask,
     "tiny-speech": TinySpeechConfig,
     "tiny-denoiser": TinyDenoiserConfig,
