@@ -176,6 +176,8 @@ def validate(task: TrainingTask, module: nn.Module, run: RunConfig, accelerator:
         measured = module(batch, Clock(step, run.steps, 0.0, generator))
         for name, value in measured.items() if counted else ():
             means.setdefault(name, MeanAccumulator()).update(value.cpu(), weight=len(counted))
+    if spread:
+        module.reshard()  # type: ignore[operator] # or the next pass would run on the averaged weights, kept whole
     # A process without held-out items takes part with empty means, under the names that the others have.
     names: list[Any] = [None] * accelerator.num_processes
     if accelerator.num_processes > 1:

@@ -1,8 +1,9 @@
-"""One network spread over several processes: each holds its share of weights, gradients and moments.
+"""One network spread over several processes: each holds its share of weights, gradients, moments and average.
 
 This is torch's fully sharded data parallelism (``fully_shard``, "FSDP2"), put on by the loop itself and not by
-Accelerate, whose own does nothing on a CPU: so what a test on two CPU processes shows is what GPUs run. Each repeated
-layer is gathered when it is needed and let go of behind; so is the rest of the network, as one piece.
+Accelerate, whose own does nothing on a CPU: so what a test on two CPU processes shows is what GPUs run. The network is
+gathered as one piece for each pass, since networks here reach into their layers from outside (modulations that are
+computed once, states of streams), where layers gathered one by one would not be whole.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from cospeech.training.networks import repeated_layers
 from cospeech.training.task import TrainingTask
 
 __all__ = ["WholeModel", "gathered", "shard", "share_buffers"]
@@ -24,17 +24,15 @@ def shard(module: nn.Module, device: torch.device) -> None:
     """Spread the parameters of a module over all processes; make its optimizer afterwards.
 
     Args:
-        module: Changed in place: its parameters become ``DTensor``; call nothing but its ``forward``.
+        module: Changed in place: its parameters become ``DTensor``, whole only within its ``forward`` and until the
+            backward pass, or ``module.reshard()`` where there is none.
         device: Where it is.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
-    for part in (*repeated_layers(module), module):
-        # The outermost too lets go of what it gathered: kept after a validation it would be out of date, since the
-        # moving average is put into the shares and taken out of them.
-        fully_shard(part, mesh=mesh, reshard_after_forward=True)
+    fully_shard(module, mesh=mesh, reshard_after_forward=False)
 
 
 def gathered(tensor: Tensor) -> Tensor:
