@@ -1,7 +1,8 @@
 """Every published network in training: seconds of a step, and peak memory, as they are and with layers computed twice.
 
 python tests/benchmarks/bench_training.py                      # about three minutes
-python tests/benchmarks/bench_training.py motionstreamer/transformer  # one recipe
+python tests/benchmarks/bench_training.py globaldiff/denoiser@32  # one recipe, and how many items a step has
+python tests/benchmarks/bench_training.py --compile tiny/denoiser globaldiff/vae-4  # compiled beside plain; needs g++
 """
 
 from __future__ import annotations
@@ -31,27 +32,38 @@ from cospeech.training import Clock, load_recipes
 from cospeech.training.networks import LossStep, checkpoint_layers
 from cospeech.training.optimizers import make_optimizer
 from cospeech.training.order import seeded
-path, size, twice = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "twice"
+path, size, way = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 (recipe,) = load_recipes(path)
 with tempfile.TemporaryDirectory() as folder:
     task = recipe.task.rehearsal(Path(folder)).build()
-    layers = sum(checkpoint_layers(network) for network in task.networks) if twice else 0
+    layers = sum(checkpoint_layers(network) for network in task.networks) if way == "twice" else 0
+    for network in task.networks if way == "compiled" else ():
+        network.compile(dynamic=False)
     batch = task.batch([item % task.num_items for item in range(size)], seeded(0))
     optimizer, step, before = make_optimizer(task.model.parameters(), recipe.optimizer), LossStep(task).train(), peak()
-    seconds = []
-    for number in range(3):
+    seconds, begin = [], time.monotonic()
+    for number in range(3 + 3 * (way == "compiled")):
         start = time.thread_time()
         step(batch, Clock(1, 100, 0.0, seeded(number)))["total"].backward()
         optimizer.step(); optimizer.zero_grad()
         seconds.append(time.thread_time() - start)
+        first = time.monotonic() - begin if number == 0 else first
 count = sum(p.numel() for p in task.model.parameters())
-print(count, min(seconds), before, peak(), layers)
+print(count, min(seconds), before, peak(), layers, first)
 """
 
 
-def main(chosen: list[str]) -> None:
-    """Print a row for each recipe."""
+def measure(name: str, way: str) -> list[str]:
+    """What the worker prints: parameters, seconds, memory before and at the peak, layers, seconds of the first step."""
+    recipe, _, items = name.partition("@")
+    size = items or str(MODELS.get(recipe, 4))
+    run = [sys.executable, "-c", WORKER, str(RECIPES / f"{recipe}.toml"), size, way]
+    return [size, *subprocess.run(run, capture_output=True, text=True, check=True).stdout.split()]
+
+
+def compare_layers(chosen: list[str]) -> None:
+    """A row for each recipe: as it is, and with layers computed twice."""
     print("Networks of the published sizes, procedural data, one thread's time of forward, backward and optimizer.")
     print("Memory in MB: data and weights in place, then at the peak.\n")
     print(
@@ -59,15 +71,30 @@ def main(chosen: list[str]) -> None:
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for name in chosen or MODELS:
-        path, size = str(RECIPES / f"{name}.toml"), str(MODELS.get(name, 4))
-        found = []
-        for way in ("plain", "twice"):
-            run = [sys.executable, "-c", WORKER, path, size, way]
-            found.append(subprocess.run(run, capture_output=True, text=True, check=True).stdout.split())
-        (count, plain, before, peak, _), (_, twice, _, twice_peak, layers) = found
+        size, count, plain, before, peak, *_ = measure(name, "plain")
+        _, _, twice, _, twice_peak, layers, _ = measure(name, "twice")
         again = f"{float(twice):.2f} | {twice_peak}" if int(layers) else "no layers to do so | -"
         speed = f"{float(plain):.2f} | {1 / float(plain):.2f}"
-        print(f"| {name} | {int(count):,} | {size} | {speed} | {before} to {peak} | {again} |", flush=True)
+        recipe = name.partition("@")[0]
+        print(f"| {recipe} | {int(count):,} | {size} | {speed} | {before} to {peak} | {again} |", flush=True)
+
+
+def compare_compiled(chosen: list[str]) -> None:
+    """A row for each recipe: as it is, and compiled; each measured twice in turn, the faster one counts."""
+    print("| recipe | items | s a step | compiled: s a step | times as fast | its first step, s by the clock |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name in chosen or ("tiny/denoiser", "globaldiff/vae-4", "emage/vqvae-upper"):
+        runs = [(measure(name, "plain"), measure(name, "compiled")) for _ in range(2)]
+        plain, compiled = (min(float(pair[way][2]) for pair in runs) for way in range(2))
+        size, first = runs[0][0][0], float(runs[0][1][6])
+        row = f"{size} | {plain:.3f} | {compiled:.3f} | {plain / compiled:.2f} | {first:.0f}"
+        print(f"| {name.partition('@')[0]} | {row} |", flush=True)
+
+
+def main(arguments: list[str]) -> None:
+    """Print a table."""
+    chosen = [name for name in arguments if name != "--compile"]
+    (compare_compiled if "--compile" in arguments else compare_layers)(chosen)
 
 
 if __name__ == "__main__":
