@@ -8,7 +8,7 @@ any order, the order stays what ``ShardOrder`` says, and a resumed training fetc
 WebDataset's own pipeline cannot resume exactly: its position lies in iterators and in buffers of shuffled samples.
 
 Both kinds stay because each has its use. Tars are what other programs read and write. Shards hold each frame once: a
-third of the bytes at ``stride = window / 3``, and five times as many windows a second while they are fetched
+third of the bytes at ``stride = window / 3``, and four times as many windows a second while they are fetched
 (``tests/benchmarks/bench_loader.py``); once here, both are read equally fast.
 """
 
