@@ -36,7 +36,7 @@ def near_and_far(recipe: str, folder: Path, url: str) -> tuple[Any, Any]:
     (found,) = load_recipes(RECIPES / recipe, TASKS[recipe])
     task = found.task.rehearsal(folder)
     source = SourceChoice(procedural=ProceduralSource(clips=1, seconds=30.0 + 10.0 * ("camn" in recipe)))
-    tars = {"tars": str(folder / "served"), "windows_per_tar": 4}
+    tars = {"tars": str(folder / "served"), "windows_per_tar": 4, "prepared": f"{folder}/windows/"}
     data = dataclasses.replace(task.data, source=source, held_out="tenths", **tars)
     reports = data.prepare()
     assert reports[str(folder / "served" / "train")].windows > 8

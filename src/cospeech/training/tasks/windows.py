@@ -187,6 +187,7 @@ class WindowData:
 
     def _write_tars(self, reports: Mapping[str, PreparedReport]) -> dict[str, PreparedReport]:
         windows, written = self._prepared(), {}
+        takes = {Path(folder): report.takes for folder, report in reports.items()}
         # Learnt from in an order drawn by chance, since readers shuffle no more than a few tars together.
         shuffled = torch.randperm(windows.num_items, generator=torch.Generator().manual_seed(0)).tolist()
         rows = [windows.train_rows[item] for item in shuffled]
@@ -195,7 +196,7 @@ class WindowData:
                 assert isinstance(found, WindowShards)
                 folder, size = str(Path(self.tars) / name), self.windows_per_tar
                 made = write_tars(found, numbers, folder, windows_per_tar=size, workers=self.prepare_workers)
-                written[folder] = PreparedReport(len(numbers), reports[str(found.folder)].takes, {}, made)
+                written[folder] = PreparedReport(len(numbers), takes[found.folder], {}, made)
         return written
 
     @property
