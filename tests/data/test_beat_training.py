@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+import cospeech
 from cospeech.cli import main
-from cospeech.hub import load_model, load_tensors, save_tensors
+from cospeech.hub import save_tensors
 from cospeech.io import save_arkit_json
-from cospeech.models import DiffSHEGDenoiser
-from cospeech.representations import DiffSHEGBeat
 from cospeech.training import Clock, diffsheg_losses, load_recipes, read_metrics
 from cospeech.training.config import ConfigError
 from cospeech.training.diffsheg import draw_diffsheg_step
@@ -58,10 +57,9 @@ def test_the_published_recipe_learns_from_a_folder_of_beat(
     lines = read_metrics(tmp_path / "run")
     assert len([line for line in lines if "loss/total" in line]) == 3
     assert np.isfinite(lines[-1]["validation/total"])
-    model = load_model(DiffSHEGDenoiser, tmp_path / "run" / "model")
-    statistics = load_tensors(tmp_path / "run" / "model" / "statistics.safetensors")
-    motion = DiffSHEGBeat(mean=statistics["motion_mean"], std=statistics["motion_std"]).decode(torch.zeros(34, 192))
-    assert model.config.motion_dim == 192
+    pipeline = cospeech.load_pipeline(tmp_path / "run" / "model")
+    motion = pipeline(torch.randn(16_000) / 10, source_rate_hz=16_000, progress=False)
+    assert (motion.num_frames, motion.rate_hz) == (15, 15.0)
     assert motion.joints().isfinite().all()
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cospeech.hub import load_model
+import cospeech
 from cospeech.models import CamnModel, DiscoModel
 from cospeech.pipelines import UpperBodyPipeline
 from cospeech.training import Clock, OptimizerConfig, RunConfig, camn_losses, content_labels, load_recipes, train
@@ -163,7 +163,7 @@ def test_the_finished_model_runs_in_its_pipeline(system: str, folder: Path, tmp_
     settings = RunConfig(folder=str(tmp_path), steps=1, batch_size=2, validate_every=1, sample_clips=1)
     model = train(task, settings)
     assert list(tmp_path.glob("samples/*/000.html"))
-    pipeline = UpperBodyPipeline(load_model(CLASSES[system], tmp_path / "model"))
+    pipeline = cospeech.load_pipeline(tmp_path / "model")
     speech = torch.randn(32000, generator=seeded(4))
     motion = pipeline(speech, source_rate_hz=16000, progress=False)
     assert motion.num_frames == 60

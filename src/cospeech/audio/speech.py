@@ -52,6 +52,7 @@ class SpeechEncoder(nn.Module):
         encoder: A network of Transformers, such as ``WavLMModel``; what counts is ``last_hidden_state``.
         normalizes: Whether the network wants each window at mean 0 and variance 1 (``do_normalize``).
         revision: What tells these features from those of other weights, for caches; by default made of the weights.
+        name: By which ``load`` finds it again.
         rate_hz: Sampling rate that the network was trained at.
         frame_rate_hz: Rate of the motion.
         batch_windows: How many windows go through the network at once.
@@ -66,6 +67,7 @@ class SpeechEncoder(nn.Module):
         *,
         normalizes: bool,
         revision: str | None = None,
+        name: str | None = None,
         rate_hz: float = 16000.0,
         frame_rate_hz: float = 30.0,
         batch_windows: int = 16,
@@ -74,7 +76,7 @@ class SpeechEncoder(nn.Module):
         if batch_windows < 1:
             raise ValueError(f"`batch_windows` must be at least 1; got {batch_windows}.")
         self.encoder = encoder.eval().requires_grad_(False)
-        self.normalizes = normalizes
+        self.normalizes, self.name = normalizes, name
         self.rate_hz, self.frame_rate_hz = rate_hz, frame_rate_hz
         self.batch_windows = batch_windows
         config: Any = encoder.config
@@ -122,6 +124,7 @@ class SpeechEncoder(nn.Module):
             encoder,
             normalizes=bool(extractor.do_normalize),
             revision=f"{name}@{commit}" if commit else None,
+            name=name,
             rate_hz=float(extractor.sampling_rate),
             frame_rate_hz=frame_rate_hz,
             batch_windows=batch_windows,

@@ -212,9 +212,6 @@ class DiffSHEGPipeline(Pipeline):
             )
         if not isinstance(self.denoiser, DiffSHEGDenoiser):
             raise TypeError("An optimized pipeline cannot be saved; save the one that it was made from.")
-        folder = Path(folder)
-        save_model(self.denoiser, folder / "denoiser", dtype=dtype)
-        save_tensors({"mean": self.representation.mean, "std": self.representation.std}, folder / STATISTICS_FILE)
         settings = DiffSHEGSettings(
             kind="beat" if isinstance(self.representation, DiffSHEGBeat) else "show",
             rate_hz=self.representation.rate_hz,
@@ -223,8 +220,7 @@ class DiffSHEGPipeline(Pipeline):
             hearing=self.hearing,
             sampling=self.sampling,
         )
-        # Last: a folder without its index is no pipeline, so a half-written one is never taken for whole.
-        write_index(folder, type(self), config_to_dict(settings))
+        save_diffsheg(folder, self.denoiser, self.representation, settings, dtype=dtype)
 
     def batch(
         self,
@@ -305,3 +301,19 @@ class DiffSHEGPipeline(Pipeline):
         sampler = WindowSampler(self.denoiser, self.foppas, self.sampling)
         for number, frames in sampler.run(clips):
             yield number, replace(self.representation.decode(frames), rate_hz=self.rate_hz)
+
+
+def save_diffsheg(
+    folder: str | os.PathLike[str],
+    denoiser: DiffSHEGDenoiser,
+    representation: DiffSHEGRepresentation,
+    settings: DiffSHEGSettings,
+    *,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write a pipeline from its parts; what hears need not be at hand. See ``DiffSHEGPipeline.save_pretrained``."""
+    folder = Path(folder)
+    save_model(denoiser, folder / "denoiser", dtype=dtype)
+    save_tensors({"mean": representation.mean, "std": representation.std}, folder / STATISTICS_FILE)
+    # Last: a folder without its index is no pipeline, so a half-written one is never taken for whole.
+    write_index(folder, DiffSHEGPipeline, config_to_dict(settings))

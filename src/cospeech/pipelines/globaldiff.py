@@ -24,7 +24,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from cospeech._checks import check_shape
-from cospeech.audio import AudioSource, ProsodyConfig, ProsodyFeatures, iter_audio
+from cospeech.audio import AudioSource, ProsodyConfig, ProsodyFeatures, SpeechEncoder, iter_audio
 from cospeech.errors import CheckpointError
 from cospeech.hub import (
     config_from_dict,
@@ -89,13 +89,15 @@ class GlobalDiffSettings:
     """What a saved pipeline keeps besides its networks and rest poses.
 
     Attributes:
-        prosody: The features that the networks were trained on.
+        prosody: The features that the networks were trained on, where it is these.
+        speech_encoder: Else the network of Transformers whose features they are, by name.
         window_frames: Frames of a window.
         sampler: Settings of the sampler.
         guidance_scale: See ``GlobalDiffPipeline``.
     """
 
-    prosody: ProsodyConfig = field(default_factory=ProsodyConfig)
+    prosody: ProsodyConfig | None = None
+    speech_encoder: str | None = None
     window_frames: int = 60
     sampler: GlobalDiffSampler = field(default_factory=GlobalDiffSampler)
     guidance_scale: float = 1.0
@@ -155,10 +157,17 @@ class GlobalDiffPipeline(Pipeline):
         rest_poses = load_tensors(folder / REST_POSES_FILE)
         if rest_poses.keys() != {"rest_poses"}:
             raise CheckpointError(f"{folder / REST_POSES_FILE} must hold `rest_poses`; got {', '.join(rest_poses)}.")
+        features: ProsodyFeatures | SpeechEncoder
+        if settings.prosody is not None:
+            features = ProsodyFeatures(settings.prosody)
+        elif settings.speech_encoder is not None:
+            features = SpeechEncoder.load(settings.speech_encoder)
+        else:
+            raise CheckpointError(f"{folder / INDEX_FILE} must name prosody or speech_encoder.")
         return cls(
             load_model(GlobalDiffDenoiser, folder / "denoiser").to(device),
             load_model(SpeechModel, folder / "speech_model").to(device),
-            ProsodyFeatures(settings.prosody).to(device),
+            features.to(device),
             rest_poses=rest_poses["rest_poses"].to(device),
             window_frames=settings.window_frames,
             sampler=settings.sampler,
@@ -173,26 +182,27 @@ class GlobalDiffPipeline(Pipeline):
             dtype: To store weights in, ``torch.float16`` for half the size; they are float32 again when read.
 
         Raises:
-            TypeError: If the pipeline is an optimized one, or its features are not ``ProsodyFeatures``, whose settings
-                alone the format knows.
+            TypeError: If the pipeline is an optimized one, or its features are neither ``ProsodyFeatures`` nor a
+                ``SpeechEncoder`` loaded by name.
             CheckpointError: If the folder cannot be written.
         """
-        if not isinstance(self.features, ProsodyFeatures):
-            raise TypeError(f"Only ProsodyFeatures can be saved; got {type(self.features).__name__}.")
-        folder = Path(folder)
+        prosody = self.features.config if isinstance(self.features, ProsodyFeatures) else None
+        encoder = self.features.name if isinstance(self.features, SpeechEncoder) else None
+        if prosody is None and encoder is None:
+            raise TypeError(
+                "Only ProsodyFeatures, or a SpeechEncoder loaded by name, can be saved; got "
+                f"{type(self.features).__name__}."
+            )
         if not isinstance(self.denoiser, GlobalDiffDenoiser):
             raise TypeError("An optimized pipeline cannot be saved; save the one that it was made from.")
-        save_model(self.denoiser, folder / "denoiser", dtype=dtype)
-        save_model(self.speech_model, folder / "speech_model", dtype=dtype)
-        save_tensors({"rest_poses": self.rest_poses}, folder / REST_POSES_FILE)
         settings = GlobalDiffSettings(
-            prosody=self.features.config,
+            prosody=prosody,
+            speech_encoder=encoder,
             window_frames=self.clock.window_frames,
             sampler=self.sampler,
             guidance_scale=self.guidance_scale,
         )
-        # Last: a folder without its index is no pipeline, so a half-written one is never taken for whole.
-        write_index(folder, type(self), config_to_dict(settings))
+        save_globaldiff(folder, self.denoiser, self.speech_model, self.rest_poses, settings, dtype=dtype)
 
     def batch(
         self,
@@ -302,3 +312,21 @@ class GlobalDiffPipeline(Pipeline):
             speakers=torch.tensor([clip.speaker for clip in clips], device=poses.device),
             generators=tuple(clip.generator for clip in clips),
         )
+
+
+def save_globaldiff(
+    folder: str | os.PathLike[str],
+    denoiser: GlobalDiffDenoiser,
+    speech_model: SpeechModel,
+    rest_poses: Tensor,
+    settings: GlobalDiffSettings,
+    *,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write a pipeline from its parts; what hears need not be at hand. See ``GlobalDiffPipeline.save_pretrained``."""
+    folder = Path(folder)
+    save_model(denoiser, folder / "denoiser", dtype=dtype)
+    save_model(speech_model, folder / "speech_model", dtype=dtype)
+    save_tensors({"rest_poses": rest_poses}, folder / REST_POSES_FILE)
+    # Last: a folder without its index is no pipeline, so a half-written one is never taken for whole.
+    write_index(folder, GlobalDiffPipeline, config_to_dict(settings))

@@ -9,7 +9,8 @@ from cospeech.training.tasks.diffsheg import DiffSHEGTask
 from cospeech.training.tasks.emage import EmageGlobalMotionTask, EmageTransformerTask, EmageVQVAETask
 from cospeech.training.tasks.evaluators import SkeletonAutoencoderTask
 from cospeech.training.tasks.gesture_embedding import GestureEmbeddingTask
-from cospeech.training.tasks.globaldiff import GlobalDiffDenoiserTask, GlobalDiffSpeechTask, MaskedVAETask
+from cospeech.training.tasks.globaldiff import GlobalDiffSpeechTask, MaskedVAETask
+from cospeech.training.tasks.globaldiff_denoiser import GlobalDiffDenoiserTask
 from cospeech.training.tasks.motionstreamer import CausalTAETask, MotionStreamerTask
 from cospeech.training.tasks.text_motion_evaluator import MotionEvaluatorTask
 from cospeech.training.tasks.tiny import TinyDenoiserConfig, TinySpeechConfig

@@ -7,6 +7,7 @@ content label is as likely as any other.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -158,6 +159,10 @@ class _UpperBody(TrainingTask):
             beginning=truth if self.unseeded_share < 1 else None,
             progress=False,
         )
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """The network, as ``cospeech.load_pipeline`` reads it."""
+        UpperBodyPipeline(self.model).save_pretrained(folder)
 
     @cached_property
     def mean(self) -> Tensor:

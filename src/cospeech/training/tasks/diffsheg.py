@@ -19,8 +19,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cospeech.hub import save_model, save_tensors
+from cospeech.audio import ProsodyConfig
+from cospeech.audio.diffsheg import DIFFSHEG_SPEECH_ENCODER
+from cospeech.hub import save_model
 from cospeech.models import DiffSHEGConfig, DiffSHEGDenoiser
+from cospeech.motion import Motion
+from cospeech.pipelines.diffsheg import DiffSHEGSettings, save_diffsheg
+from cospeech.pipelines.diffsheg_speech import DiffSHEGWindow
+from cospeech.pipelines.diffsheg_windows import Clip, DiffSHEGSampling, WindowSampler
 from cospeech.training.diffsheg import (
     DiffSHEGBatch,
     DiffSHEGWeights,
@@ -118,9 +124,35 @@ class _DiffSHEG(TrainingTask):
         rows = rows.to(batch.clean.device) if rows is not None else None
         return terms(diffsheg_losses(model, batch, draws, weights=self.config.weights, unconditional=rows))
 
+    def sample(self, number: int, generator: torch.Generator) -> Motion:
+        """A window from its speech."""
+        assert isinstance(self.model, DiffSHEGDenoiser)
+        device = next(self.model.parameters()).device
+        batch = self.batch([self.num_items + number], generator)
+        heard = DiffSHEGWindow(batch.mel[0].to(device), batch.speech[0].to(device), batch.mel.shape[1], is_last=True)
+        sampler = WindowSampler(self.model, self._sampling.foppas(self.model.config.num_timesteps), self._sampling)
+        ((_, frames),) = sampler.run([Clip(iter([heard]), int(batch.speaker[0]) + 1, generator)])
+        return self.channels.representation.decode(frames.cpu())
+
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """The network, and the statistics that its channels were normalised by."""
-        save_model(self.model, folder)
-        used = self.channels.representation
-        statistics = {"motion_mean": used.mean, "motion_std": used.std}
-        save_tensors(statistics, Path(folder) / "statistics.safetensors")
+        """All that ``cospeech.load_pipeline`` reads; of a rehearsal, the network alone."""
+        assert isinstance(self.model, DiffSHEGDenoiser)
+        used, hearing = self.channels.representation, self.config.data.cut.features
+        if hearing not in ("diffsheg-prosody", "diffsheg-hubert"):
+            save_model(self.model, folder)
+            return
+        settings = DiffSHEGSettings(
+            kind=self.config.form,
+            rate_hz=used.rate_hz,
+            prosody=ProsodyConfig(frame_rate_hz=used.rate_hz) if hearing == "diffsheg-prosody" else None,
+            hubert=DIFFSHEG_SPEECH_ENCODER if hearing == "diffsheg-hubert" else None,
+            sampling=self._sampling,
+        )
+        save_diffsheg(folder, self.model, used, settings)
+
+    @property
+    def _sampling(self) -> DiffSHEGSampling:
+        """As published, in windows of the length that was learned; guided, if the model can do without condition."""
+        published = DiffSHEGSampling() if self.config.form == "beat" else DiffSHEGSampling.show()
+        scale = published.guidance_scale if self.config.model.unconditional else 1.0
+        return dataclasses.replace(published, window_frames=self.config.data.cut.window_frames, guidance_scale=scale)

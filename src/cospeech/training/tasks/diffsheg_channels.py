@@ -44,8 +44,9 @@ class WindowChannels:
 
     def _given(self, path: str) -> DiffSHEGBeat | DiffSHEGShow:
         given = load_tensors(path)
-        if "motion_mean" in given and "motion_std" in given:
-            return self.kind(mean=given["motion_mean"], std=given["motion_std"])
+        for mean, std in (("mean", "std"), ("motion_mean", "motion_std")):  # of a trained model; published for SHOW
+            if mean in given and std in given:
+                return self.kind(mean=given[mean], std=given[std])
         return self.kind.from_published(given)
 
     def _own(self, data: WindowData, windows: HeldWindows, least_deviation: float) -> DiffSHEGBeat | DiffSHEGShow:

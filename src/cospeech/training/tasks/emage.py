@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from einops import rearrange
 from torch import nn
 
 from cospeech.data import EmageBatch
+from cospeech.data.beat2 import SAMPLE_RATE_HZ
 from cospeech.hub import load_model
 from cospeech.models import (
     EMAGE_PART_JOINTS,
@@ -26,7 +28,7 @@ from cospeech.models import (
 )
 from cospeech.models.emage_generation import SAMPLES_PER_FRAME
 from cospeech.motion import Motion
-from cospeech.pipelines import make_emage_codec
+from cospeech.pipelines import EmagePipeline, make_emage_codec
 from cospeech.representations import emage_foot_contact
 from cospeech.rotations import axis_angle_to_matrix, axis_angle_to_rot6d, matrix_to_axis_angle, rot6d_to_matrix
 from cospeech.skeleton import SMPLX, forward_kinematics, global_to_local
@@ -224,3 +226,16 @@ class _Transformer(_EmageWindows):
         ratio = emage_mask_ratio(clock.step, clock.total_steps)
         mask = draw_emage_mask(targets.motion.shape, ratio, clock.generator)
         return terms(emage_losses(model, targets, batch.waveform, batch.speaker, mask))
+
+    def sample(self, number: int, generator: torch.Generator) -> Motion:
+        """What the pipeline makes of a window's speech alone."""
+        window = self.data.batch([self.num_items + number])
+        return self._pipeline()(window.waveform[0], source_rate_hz=SAMPLE_RATE_HZ, progress=False)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """All networks, as ``cospeech.load_pipeline`` reads them."""
+        self._pipeline().save_pretrained(folder)
+
+    def _pipeline(self) -> EmagePipeline:
+        assert isinstance(self.model, EmageTransformer)
+        return EmagePipeline(self.model, self.codec.to(next(self.model.parameters()).device))

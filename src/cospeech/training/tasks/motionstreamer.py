@@ -19,6 +19,7 @@ from cospeech.data.sources import FilesSource, ProceduralSource, Source
 from cospeech.hub import load_model, load_tensors, save_model, save_tensors
 from cospeech.models import CausalTAE, CausalTAEConfig, MotionStreamer, MotionStreamerConfig
 from cospeech.motion import Motion
+from cospeech.pipelines import MotionStreamerPipeline
 from cospeech.representations import FeatureStats, Streamer272
 from cospeech.text import SentenceEmbedder
 from cospeech.training.causal_tae import encode_latents, tae_step_losses
@@ -216,7 +217,7 @@ class _Streamer(TrainingTask):
         if config.tae:
             own = load_tensors(Path(config.tae) / "statistics.safetensors")
             stats = FeatureStats(mean=own["mean"], std=own["std"])
-        generator = seeded(0)
+        self.stats, generator = stats, seeded(0)
         self.end_latent = self.tae.end_latent(torch.randn(self.tae.config.latent_dim, generator=generator)).detach()
         self.items: list[CaptionedLatents] = []
         self.num_items = 0
@@ -257,10 +258,27 @@ class _Streamer(TrainingTask):
         loss = two_forward_loss(model, batch.text, batch.latents, lengths, draws, fraction=fraction, history=history)
         return {"total": loss.loss}
 
+    def sample(self, number: int, generator: torch.Generator) -> Motion:
+        """What the pipeline makes of a held-out caption, as long as its clip."""
+        item = self.items[self.num_items + number]
+        pipeline = self._pipeline()
+        seconds = len(item.latents) * self.tae.config.stride / pipeline.rate_hz
+        return pipeline(self.texts[item.text], seconds=seconds)
+
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """The network, and the latent that ends a clip."""
-        save_model(self.model, folder)
-        save_tensors({"end_latent": self.end_latent}, Path(folder) / "end_latent.safetensors")
+        """All networks and statistics, as ``MotionStreamerPipeline.from_pretrained`` reads them."""
+        self._pipeline().save_pretrained(folder)
+
+    def _pipeline(self) -> MotionStreamerPipeline:
+        assert isinstance(self.model, MotionStreamer)
+        device = next(self.model.parameters()).device
+        return MotionStreamerPipeline(
+            self.model,
+            self.tae.to(device),
+            self.stats.to(device),
+            empty_text=self.texts[""].to(device),
+            end_latent=self.end_latent.to(device),
+        )
 
 
 def _items(
