@@ -16,7 +16,10 @@ from cospeech.training.journal import read_metrics
 from cospeech.training.loop import make_accelerator, train
 
 TOY = str(Path(toy.__file__))
-SPREAD, WHOLE = json.dumps({"shard": True, "validate_every": 5}), json.dumps({"validate_every": 5})
+WHOLE, SPREAD, HALF, HALF_SPREAD = (
+    json.dumps({"validate_every": 5, **options})
+    for options in ({}, {"shard": True}, {"precision": "fp16"}, {"precision": "fp16", "shard": True})
+)
 
 
 def weights(folder: Path, step: int = 10) -> dict[str, torch.Tensor]:
@@ -40,18 +43,21 @@ def assert_near(ours: Path, theirs: Path) -> None:
 
 
 def test_spread_weights(tmp_path: Path) -> None:
-    names = ("spread", "whole", "pair", "again", "to_whole", "to_spread", "one")
-    spread, whole, pair, again, to_whole, to_spread, one = (tmp_path / name for name in names)
+    names = ("spread", "whole", "pair", "again", "to_whole", "to_spread", "one", "half_spread", "half")
+    spread, whole, pair, again, to_whole, to_spread, one, half_spread, half = (tmp_path / name for name in names)
     # Batches of three leave held-out batches of 3 and 1 to one process and one of 3 to the other.
     programs = [f"noisy:{spread}:10:3:{SPREAD}", f"noisy:{whole}:10:3:{WHOLE}", f"plain:{pair}:10:3:{SPREAD}"]
     programs += [f"cut:{spread}:{again}:5", f"cut:{spread}:{to_whole}:5", f"cut:{whole}:{to_spread}:5"]
     programs += [f"noisy:{again}:10:3:{SPREAD}", f"noisy:{to_whole}:10:3:{WHOLE}", f"noisy:{to_spread}:10:3:{SPREAD}"]
+    programs += [f"noisy:{half_spread}:10:3:{HALF_SPREAD}", f"noisy:{half}:10:3:{HALF}"]
     launch.finish(launch.start([TOY, *programs], 2))
 
     assert weights(spread)["model/layers.0.weight"].shape == (16, 16)
     assert weights(spread)["optimizer/layers.0.weight/exp_avg"].shape == (16, 16)
     for folder in (spread, to_whole, to_spread):
         assert_near(folder, whole)
+    assert losses(half_spread) == pytest.approx(losses(half), rel=2e-3)  # one step is left out, by both
+    assert losses(half) != pytest.approx(losses(whole), rel=2e-3)
     assert losses(again) == losses(spread)
     expected = weights(spread)
     for name, tensor in weights(again).items():
