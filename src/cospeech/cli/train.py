@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
 
     recipes = load_recipes(options.recipe, options.changes)
     if options.dry_run:
-        for recipe in recipes:
+        for recipe in recipes if int(os.environ.get("RANK", "0")) == 0 else ():
             print(plan_training(recipe, num_processes=int(os.environ.get("WORLD_SIZE", "1"))))
         return 0
     for recipe in recipes:
