@@ -100,13 +100,15 @@ def plan_training(recipe: Recipe, *, num_processes: int = 1, device: torch.devic
         weights = [p for p in task.model.parameters() if p.requires_grad]
         weight_bytes = sum(p.numel() * p.element_size() for p in weights)
         moments = {"sgd": 1}.get(recipe.optimizer.name, 2)
+        # Spread weights and gradients are whole besides while a pass is under way.
+        shares, whole = (num_processes, 2) if run.shard and num_processes > 1 else (1, 0)
         return TrainingPlan(
             task=recipe.task_name,
             folder=run.folder,
             parameters=sum(p.numel() for p in weights),
             steps=run.steps,
             batch=run.batch_size * run.accumulate * num_processes,
-            state_bytes=weight_bytes * (2 + moments + (run.ema_decay > 0)),
+            state_bytes=weight_bytes * whole + weight_bytes * (2 + moments + (run.ema_decay > 0)) // shares,
             activation_bytes=kept.most * run.batch_size // size,
             step_seconds=min(seconds) * run.accumulate * run.batch_size / size,
             measured_batch=size,
