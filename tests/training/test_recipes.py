@@ -77,6 +77,24 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
         load_recipes(tmp_path / "stages.toml")
 
 
+def test_a_stage_may_carry_overrides_and_the_command_line_comes_last(tmp_path: Path) -> None:
+    stage = f"{TAE} 'run.folder=my runs/a' run.steps=7"
+    (tmp_path / "stages.toml").write_text(f'stages = ["{stage}", "{TAE}"]\n')
+    first, second = load_recipes(tmp_path / "stages.toml", ["run.steps=9"])
+    assert (first.run.folder, first.run.steps) == ("my runs/a", 9)
+    assert (second.run.folder, second.run.steps) == ("runs/small/tae", 9)
+
+
+def test_the_small_stages_hand_their_models_on() -> None:
+    emage = load_recipes(RECIPES / "small" / "emage.toml")
+    made = [f"{recipe.run.folder}/model" for recipe in emage]
+    last = emage[-1].task
+    assert [last.upper, last.face, last.hands, last.lower, last.global_motion] == made[:-1]
+    assert [recipe.task.part for recipe in emage[:4]] == ["upper", "face", "hands", "lower"]
+    speech, denoiser = load_recipes(RECIPES / "small" / "globaldiff.toml")
+    assert denoiser.task.speech_model == f"{speech.run.folder}/model"
+
+
 def test_the_schedules_of_the_recipes_are_the_published_ones() -> None:
     (tae,) = load_recipes(RECIPES / "motionstreamer" / "tae.toml")
     for step in (0, 1, 500, 997, 998, 999, 1_900_998, 1_900_999, 2_000_998):
@@ -95,7 +113,10 @@ def test_milestones_multiply() -> None:
 
 SMALL = {
     "emage-vqvae": ["run.steps=2", "task.model.latent_dim=16"],
+    "emage-global-motion": ["run.steps=2", "task.model.latent_dim=16"],
+    "emage-transformer": ["run.steps=2", "task.model.hidden_dim=32", "run.batch_size=2"],
     "globaldiff-denoiser": ["run.steps=2", "task.model.hidden_dim=32"],
+    "globaldiff-speech": ["run.steps=2", "task.model.hidden_dim=32"],
     "diffsheg": ["run.steps=2", "task.model.num_layers=1", "run.batch_size=2"],
     "diffsheg-beat": ["run.steps=2", "task.model.num_layers=1", "run.batch_size=2"],
     "tae": ["run.steps=2", "task.model.hidden_dim=16"],

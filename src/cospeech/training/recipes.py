@@ -1,13 +1,15 @@
 """A recipe, a TOML file, to a training that runs.
 
 A recipe holds ``[run]``, ``[optimizer]``, ``[schedule]`` and ``[task]``; or ``stages``, a list of recipes beside it
-that run one after the other, since some networks need others that are trained.
+that run one after the other, since some networks need others that are trained. A stage may carry overrides behind its
+name, as on the command line.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,9 +75,12 @@ def load_recipes(path: str | os.PathLike[str], overrides: Sequence[str] = ()) ->
     path, tables = Path(path), read_toml(path)
     if "stages" in tables:
         stages = tables.pop("stages")
-        if tables or not (isinstance(stages, list) and stages and all(isinstance(stage, str) for stage in stages)):
+        if tables or not (
+            isinstance(stages, list) and stages and all(isinstance(s, str) and s.strip() for s in stages)
+        ):
             raise ConfigError(f"{path}: `stages` must list recipes, and stand alone.")
-        return [recipe for stage in stages for recipe in load_recipes(path.parent / stage, overrides)]
+        named = [shlex.split(stage) for stage in stages]
+        return [recipe for name, *own in named for recipe in load_recipes(path.parent / name, [*own, *overrides])]
     return [_parse(read_toml(path, overrides), str(path))]
 
 
