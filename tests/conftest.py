@@ -38,6 +38,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what an older torch cannot do."""
+    if tuple(int(number) for number in torch.__version__.split(".")[:2]) < (2, 6):
+        for item in items:
+            if item.get_closest_marker("torch26"):
+                item.add_marker(pytest.mark.skip(reason=f"needs torch 2.6; this is {torch.__version__}"))
+
+
 @pytest.fixture
 def generator() -> torch.Generator:
     """A seeded generator, so that a failure repeats."""

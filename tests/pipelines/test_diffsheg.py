@@ -215,6 +215,7 @@ def test_saved_and_loaded_by_name(tmp_path, kind):
     assert_same(load_pipeline(tmp_path / "saved")(audio, source_rate_hz=RATE), pipeline(audio, source_rate_hz=RATE), 0)
 
 
+@pytest.mark.torch26
 @pytest.mark.parametrize("kind", ["beat", "show"])
 def test_published_checkpoint(tmp_path, kind):
     """A checkpoint as the published program saves it, optimizer and NumPy numbers beside the weights."""

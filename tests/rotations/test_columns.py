@@ -137,6 +137,7 @@ def test_the_adjoint_of_a_formula_without_one_is_found(generator):
     assert torch.autograd.gradgradcheck(product, (x, y))
 
 
+@pytest.mark.torch26
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own, of its own doing
 @pytest.mark.parametrize("name", ["axis_angle_to_matrix", "matrix_to_axis_angle", "slerp", "matrix_to_euler"])
 def test_the_compiler_sees_one_graph(name, generator):

@@ -256,6 +256,7 @@ def test_inputs_are_left_alone() -> None:
     assert torch.equal(translation, torch.ones(4, 3, dtype=torch.float64))
 
 
+@pytest.mark.torch26
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own, on its first compilation
 def test_a_compiler_sees_one_graph() -> None:
     rotations = random_rotations(3, 22)

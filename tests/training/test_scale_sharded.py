@@ -43,6 +43,7 @@ def assert_near(ours: Path, theirs: Path) -> None:
         torch.testing.assert_close(found[name], tensor, atol=1e-5, rtol=1e-4, msg=lambda text, n=name: f"{n}: {text}")
 
 
+@pytest.mark.torch26
 def test_spread_weights(tmp_path: Path) -> None:
     names = ("spread", "whole", "pair", "again", "to_whole", "to_spread", "one", "half_spread", "half")
     spread, whole, pair, again, to_whole, to_spread, one, half_spread, half = (tmp_path / name for name in names)

@@ -32,7 +32,7 @@ class _Drawing:
 
     def _generator(self, index: int) -> torch.Generator:
         words = np.random.SeedSequence([self._seed, self._epoch, index]).generate_state(1, np.uint64)
-        return torch.Generator().manual_seed(int(words[0] >> 1))
+        return torch.Generator().manual_seed(int(words[0]) >> 1)
 
 
 class FeatureWindows(_Drawing, Dataset[Tensor]):

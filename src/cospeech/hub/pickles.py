@@ -33,6 +33,9 @@ _MAX_UNZIP_RATIO = 20  # weights hardly shrink; what grows more than this is a b
 _SMALL_BYTES = 64 << 20
 _CHUNK_BYTES = 1 << 20
 
+# Before torch 2.6 a type cannot be allowed under the name that an older NumPy gave it.
+_ADMITS_NUMBERS = tuple(int(number) for number in torch.__version__.split(".")[:2]) >= (2, 6)
+
 
 def load_published(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """The state dict in a published checkpoint, with its published keys.
@@ -55,6 +58,8 @@ def load_published(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         raise
     except Exception as error:  # broken bytes surface as a dozen types from zipfile, pickle and torch
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if not _ADMITS_NUMBERS:
+            reason += " (If it holds NumPy numbers beside the weights, torch 2.6 or newer reads it.)"
         raise CheckpointError(f"{path} cannot be read as plain weights: {reason}") from error
 
 
@@ -151,8 +156,8 @@ def _unzipped(path: Path) -> Iterator[Path]:
 
 def _numpy_numbers_allowed() -> AbstractContextManager[Any]:
     """Lets a file hold NumPy numbers, as scores beside weights often are; making one executes nothing."""
-    if tuple(int(number) for number in torch.__version__.split(".")[:2]) < (2, 6):
-        return nullcontext()  # there, a type cannot be allowed under the name that an older NumPy gave it
+    if not _ADMITS_NUMBERS:
+        return nullcontext()
     scalar = np.float64(0).__reduce__()[0]
     kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)]
     names = [(scalar, f"numpy.{package}.multiarray.scalar") for package in ("_core", "core")]

@@ -43,7 +43,7 @@ def quaternion_conjugate(quaternion: Tensor) -> Tensor:
         ValueError: If the last axis is not 4 wide.
     """
     check_shape("quaternion", quaternion, "... 4")
-    return quaternion * quaternion.new_tensor([1, -1, -1, -1])
+    return torch.cat([quaternion[..., :1], -quaternion[..., 1:]], dim=-1)
 
 
 def quaternion_apply(quaternion: Tensor, vector: Tensor) -> Tensor:

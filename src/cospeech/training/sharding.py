@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from cospeech.training.config import ConfigError
 from cospeech.training.task import TrainingTask
 
 __all__ = ["WholeModel", "gathered", "shard", "share_buffers"]
@@ -27,9 +28,16 @@ def shard(module: nn.Module, device: torch.device) -> None:
         module: Changed in place: its parameters become ``DTensor``, whole only within its ``forward`` and until the
             backward pass, or ``module.reshard()`` where there is none.
         device: Where it is.
+
+    Raises:
+        ConfigError: If this torch cannot.
     """
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+
+    try:
+        from torch.distributed.fsdp import fully_shard
+    except ImportError as error:
+        raise ConfigError(f"`run.shard` must be false with torch older than 2.6; got {torch.__version__}.") from error
 
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     fully_shard(module, mesh=mesh, reshard_after_forward=False)
