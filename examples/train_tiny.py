@@ -10,7 +10,7 @@ by the program espeak-ng where that is installed. The model is in runs/tiny/sett
 ``examples/evaluate_tiny.py`` measures it.
 
 Needs: the extra train; where espeak-ng is installed half of the speech is its.
-Takes: 47 minutes of one CPU core.
+Takes: less than an hour of one CPU core.
 CI: run.steps=2 task.clips=2 task.held_out_clips=1 task.prepare_workers=0
 """
 
