@@ -122,7 +122,7 @@ def test_ranks_and_workers_share_the_windows_out(root: Path, served: Served, tmp
     for rank in range(2):
         far = RemoteWindows(f"{served.url}/tars", tmp_path)
         order = ShardOrder(tuple(far.shard_sizes), 2, 0, rank, 2)
-        batches = NumberedBatches(_Numbers(far), order)  # type: ignore[arg-type]
+        batches = NumberedBatches(_Numbers(far), order)
         loader = torch.utils.data.DataLoader(batches, batch_size=None, sampler=range(4), num_workers=2)
         for number, batch in enumerate(loader):
             assert batch["items"] == order.items(number)

@@ -23,7 +23,7 @@ class Killed(Exception):
     """The end of a process."""
 
 
-class FakeTracker(GeneralTracker):  # type: ignore[misc]
+class FakeTracker(GeneralTracker):
     """Remembers what it is told."""
 
     name, requires_logging_directory = "fake", False

@@ -169,7 +169,7 @@ def _check_members(path: Path, fields: Mapping[str, tuple[int, ...]]) -> None:
                     raise MotionFileError(
                         f"{path.name}: {member.name} must have at most {most} bytes; got {member.size}."
                     )
-                tar.members = []  # type: ignore[attr-defined]  # or else it keeps all headers
+                tar.members = []  # type: ignore[attr-defined]  # else 4 GB of empty members would fill memory with headers
     except (tarfile.TarError, ValueError) as error:
         raise MotionFileError(f"{path.name}: expected a tar without compression; {error}.") from error
 

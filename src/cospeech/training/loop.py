@@ -26,7 +26,7 @@ from cospeech.training.journal import Journal, fail_if_not_finite
 from cospeech.training.networks import LossStep, checkpoint_layers, run_in_precision
 from cospeech.training.optimizers import make_optimizer, rate_factor
 from cospeech.training.order import BatchOrder, NumberedBatches, ShardOrder, seeded
-from cospeech.training.sharding import WholeModel, shard, share_buffers
+from cospeech.training.sharding import WholeModel, release, shard, share_buffers
 from cospeech.training.task import Clock, TrainingTask
 from cospeech.training.trackers import check_trackers
 
@@ -177,7 +177,7 @@ def validate(task: TrainingTask, module: nn.Module, run: RunConfig, accelerator:
         for name, value in measured.items() if counted else ():
             means.setdefault(name, MeanAccumulator()).update(value.cpu(), weight=len(counted))
     if spread:
-        module.reshard()  # type: ignore[operator] # or the next pass would run on the averaged weights, kept whole
+        release(module)  # or the next pass might run on the averaged weights, kept whole
     # A process without held-out items takes part with empty means, under the names that the others have.
     names: list[Any] = [None] * accelerator.num_processes
     if accelerator.num_processes > 1:

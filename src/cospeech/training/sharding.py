@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from cospeech.training.config import ConfigError
 from cospeech.training.task import TrainingTask
 
-__all__ = ["WholeModel", "gathered", "shard", "share_buffers"]
+__all__ = ["WholeModel", "gathered", "release", "shard", "share_buffers"]
 
 
 def shard(module: nn.Module, device: torch.device) -> None:
@@ -26,7 +26,7 @@ def shard(module: nn.Module, device: torch.device) -> None:
 
     Args:
         module: Changed in place: its parameters become ``DTensor``, whole only within its ``forward`` and until the
-            backward pass, or ``module.reshard()`` where there is none.
+            backward pass, or ``release`` where there is none.
         device: Where it is.
 
     Raises:
@@ -41,6 +41,14 @@ def shard(module: nn.Module, device: torch.device) -> None:
 
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     fully_shard(module, mesh=mesh, reshard_after_forward=False)
+
+
+def release(module: nn.Module) -> None:
+    """Give up the whole weights that passes without a backward pass have left in a module that ``shard`` spread."""
+    from torch.distributed.fsdp import FSDPModule
+
+    assert isinstance(module, FSDPModule)
+    module.reshard()
 
 
 def gathered(tensor: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ from cospeech.training.camn import (
 )
 from cospeech.training.order import seeded
 from cospeech.training.task import Clock, Terms, TrainingTask, terms
-from cospeech.training.tasks.windows import WindowData, local_axis_angle, main_process_first
+from cospeech.training.tasks.windows import WindowData, local_axis_angle, main_process_first, say_mean
 
 __all__ = ["CamnTask", "DiscoTask"]
 
@@ -193,8 +193,8 @@ class _Camn(_UpperBody):
         self.model = CamnModel(config.model)
         if config.start_at_mean:
             body_dim = config.model.body_dim
-            _say(self.model.body_out.contract, self.mean[:body_dim])
-            _say(self.model.hands_out.contract, self.mean[body_dim:])
+            say_mean(self.model.body_out.contract, self.mean[:body_dim])
+            say_mean(self.model.hands_out.contract, self.mean[body_dim:])
 
     def losses(self, model: nn.Module, batch: _Batch, clock: Clock) -> Terms:
         assert isinstance(model, CamnModel)
@@ -207,7 +207,7 @@ class _Disco(_UpperBody):
         super().__init__(config)
         self.model = DiscoModel(config.model)
         if config.start_at_mean:
-            _say(self.model.motion_out.contract, self.mean)
+            say_mean(self.model.motion_out.contract, self.mean)
         name = f"labels-{config.num_labels}-{config.data.fingerprint()}.safetensors"
         path = Path(config.data.prepared) / "disco" / name
         main_process_first(lambda: None if path.exists() else self._make_labels(path, config.num_labels))
@@ -249,9 +249,3 @@ def _mean_degrees(said: Tensor, truth: Tensor) -> Tensor:
     """The mean angle between rotations ``(B, F, 258)``."""
     first, second = (rot6d_to_matrix(x.reshape(*x.shape[:2], -1, 6)) for x in (said, truth))
     return geodesic_distance(first, second).mean().rad2deg()
-
-
-@torch.no_grad()
-def _say(head: nn.Linear, mean: Tensor) -> None:
-    head.bias.copy_(mean)
-    head.weight.mul_(0.1)

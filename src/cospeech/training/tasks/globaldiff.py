@@ -27,9 +27,9 @@ from cospeech.training.globaldiff import (
 from cospeech.training.masked_vae import VAETrainingConfig, draw_vae_step, vae_losses
 from cospeech.training.motion_errors import measure_motion
 from cospeech.training.task import Clock, Terms, TrainingTask, terms
-from cospeech.training.tasks.windows import WindowData
+from cospeech.training.tasks.windows import WindowData, say_mean
 
-__all__ = ["GlobalDiffSpeechTask", "GlobalDiffWindows", "MaskedVAETask", "Windows", "say"]
+__all__ = ["GlobalDiffSpeechTask", "GlobalDiffWindows", "MaskedVAETask", "Windows"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +143,7 @@ class _VAE(GlobalDiffWindows):
         super().__init__(config.data, config.rest_joints)
         self.model, self.loss = MaskedVAE(config.model), config.loss
         if config.start_at_mean:
-            say(self.model.decoder.head, self.mean("motion"))
+            say_mean(self.model.decoder.head, self.mean("motion"))
         self.flip_probability, self.published_flip = config.flip_probability, config.published_flip
 
     def losses(self, model: nn.Module, batch: Windows, clock: Clock) -> Terms:
@@ -162,10 +162,3 @@ class _Speech(GlobalDiffWindows):
     def losses(self, model: nn.Module, batch: Windows, clock: Clock) -> Terms:
         assert isinstance(model, SpeechModel)
         return {"total": speech_loss(model, batch.features, batch.speaker, batch.expressions)}
-
-
-@torch.no_grad()
-def say(head: nn.Linear, mean: Tensor) -> None:
-    """Have a last layer begin by saying ``mean``, whatever comes in."""
-    head.bias.copy_(mean)
-    head.weight.mul_(0.1)

@@ -35,8 +35,8 @@ from cospeech.training.globaldiff import (
     hear_expressions,
 )
 from cospeech.training.task import Clock, Terms, TrainingTask, terms
-from cospeech.training.tasks.globaldiff import GlobalDiffWindows, Windows, say
-from cospeech.training.tasks.windows import WindowData
+from cospeech.training.tasks.globaldiff import GlobalDiffWindows, Windows
+from cospeech.training.tasks.windows import WindowData, say_mean
 
 __all__ = ["GlobalDiffDenoiserTask"]
 
@@ -100,7 +100,7 @@ class _Denoiser(GlobalDiffWindows):
         if config.start_at_mean:
             mean = self.mean("motion")
             for stream in (self.model.hand, self.model.body):
-                say(stream.head, mean[stream.channels])
+                say_mean(stream.head, mean[stream.channels])
         if config.gate:
             with torch.no_grad():
                 for stream in (self.model.hand, self.model.body):

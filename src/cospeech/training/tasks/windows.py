@@ -8,10 +8,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cospeech.data import MotionWindow, WindowShards
 from cospeech.data.beat import BeatSource
@@ -24,7 +24,7 @@ from cospeech.data.webdataset_writing import write_tars
 from cospeech.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from cospeech.skeleton import SMPLX, global_to_local
 
-__all__ = ["HeldWindows", "SourceChoice", "WindowData", "local_axis_angle", "main_process_first"]
+__all__ = ["HeldWindows", "SourceChoice", "WindowData", "local_axis_angle", "main_process_first", "say_mean"]
 
 
 _SOURCES = ("beat2", "beat", "npz_folder", "files", "procedural")
@@ -159,9 +159,9 @@ class WindowData:
             hearing = f"silence-{feature_dim(hearing)}"
         source = SourceChoice(procedural=ProceduralSource(clips=1, seconds=seconds), retarget=retarget)
         cut = dataclasses.replace(self.cut, features=hearing, stride_frames=10)
-        changes = {"source": source, "cut": cut, "held_out": "none", "prepare_workers": 0}
+        changes: dict[str, Any] = {"source": source, "cut": cut, "held_out": "none", "prepare_workers": 0}
         changes |= {"prepared": str(folder / "windows"), "stream": False, "tars": ""}
-        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+        return dataclasses.replace(self, **changes)
 
     def fingerprint(self) -> str:
         """Sixteen letters that change whenever the prepared windows or their order do.
@@ -236,6 +236,13 @@ class HeldWindows:
 def local_axis_angle(window: MotionWindow) -> Tensor:
     """Rotations in the parents' frames, radians, ``(B, T, J, 3)``."""
     return matrix_to_axis_angle(global_to_local(axis_angle_to_matrix(window.axis_angle), SMPLX))
+
+
+@torch.no_grad()
+def say_mean(head: nn.Linear, mean: Tensor) -> None:
+    """Have a last layer begin by saying nearly ``mean``, whatever comes in; short trainings want that."""
+    head.bias.copy_(mean)
+    head.weight.mul_(0.1)
 
 
 def main_process_first(work: Callable[[], object]) -> None:
